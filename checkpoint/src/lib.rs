@@ -1,0 +1,1 @@
+//! The second floor of Siding: keypoints, restart, trimming.

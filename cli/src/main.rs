@@ -1,0 +1,3 @@
+//! The `siding` command.
+
+fn main() {}

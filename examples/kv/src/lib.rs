@@ -1,0 +1,1 @@
+//! The reference embedder of Siding: an ordered map.

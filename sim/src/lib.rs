@@ -1,0 +1,1 @@
+//! The deterministic disk and world that Siding is tested in.

@@ -1,0 +1,96 @@
+//! Format v1: what stands on the disk, byte by byte. `docs/FORMAT.md` is normative; a test holds
+//! the two together. Everything here is pure: bytes in, values out, and never a panic on data.
+
+mod batch;
+mod control;
+mod keypoint;
+mod kind;
+mod payload;
+mod record;
+mod segment;
+
+pub use batch::{BATCH_HEADER_LEN, BatchHeader};
+pub use control::{CONTROL_LEN, CONTROL_SLOT_LEN, ControlSlot, newest_slot, slot_offset};
+pub use keypoint::{
+    DirectoryChunk, DirectoryEntry, KeypointBegin, KeypointChunk, KeypointEnd, SegmentEntry,
+    UnitEntry, UnitState,
+};
+pub use kind::{Kind, flags};
+pub use payload::{
+    Cause, ClosePayload, Compensation, Decision, ForkPayload, MarkPayload, PreparePayload, SPtr,
+};
+pub use record::{
+    RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, padded_record_len,
+};
+pub use segment::{
+    Discipline, HEADER_LEN, HeaderError, MIN_SEGMENT_SIZE, SegmentHeader, parse_segment_name,
+    segment_file_name,
+};
+
+/// The version this code writes, and the newest it reads.
+pub const VERSION: u32 = 1;
+
+/// The largest gid, in bytes.
+pub const MAX_GID: usize = 255;
+
+/// A log's identity: 128 random bits, drawn when the log is created.
+pub type LogId = [u8; 16];
+
+/// Why bytes are not what they should be; the caller adds where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The bytes end before the structure does.
+    Short,
+    /// A checksum does not match.
+    Checksum,
+    /// A field holds a value that cannot be.
+    Field(&'static str),
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Short => f.write_str("the bytes end early"),
+            Self::Checksum => f.write_str("the checksum does not match"),
+            Self::Field(name) => write!(f, "the field `{name}` holds an impossible value"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl From<std::io::Error> for Malformed {
+    fn from(_: std::io::Error) -> Self {
+        // Reading integers from a slice fails in one way only: the slice is too short.
+        Self::Short
+    }
+}
+
+/// Takes `len` bytes from the front of `bytes`.
+pub(crate) fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], Malformed> {
+    let (front, rest) = bytes.split_at_checked(len).ok_or(Malformed::Short)?;
+    *bytes = rest;
+    Ok(front)
+}
+
+/// Takes a fixed number of bytes from the front of `bytes`.
+pub(crate) fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Malformed> {
+    let (front, rest) = bytes.split_first_chunk::<N>().ok_or(Malformed::Short)?;
+    *bytes = rest;
+    Ok(*front)
+}
+
+/// A length on disk as a length in memory.
+pub(crate) fn size(len: u32) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+/// A length in memory as a length on disk; every length written was bounded before.
+pub(crate) fn disk_len(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// A length in memory as a distance in the stream.
+pub(crate) fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
