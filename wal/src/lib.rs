@@ -9,6 +9,7 @@ pub mod disk;
 mod error;
 pub mod format;
 mod lsn;
+pub mod read;
 
 pub use error::{Error, ErrorKind, Result};
 pub use lsn::Lsn;
