@@ -45,6 +45,8 @@ pub enum Malformed {
     Checksum,
     /// A field holds a value that cannot be.
     Field(&'static str),
+    /// The checksum holds, and the version is newer than this code's.
+    Version(u32),
 }
 
 impl std::fmt::Display for Malformed {
@@ -53,6 +55,7 @@ impl std::fmt::Display for Malformed {
             Self::Short => f.write_str("the bytes end early"),
             Self::Checksum => f.write_str("the checksum does not match"),
             Self::Field(name) => write!(f, "the field `{name}` holds an impossible value"),
+            Self::Version(version) => write!(f, "it is of the newer version {version}"),
         }
     }
 }

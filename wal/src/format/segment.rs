@@ -171,6 +171,10 @@ impl SegmentHeader {
     fn parse(mut bytes: &[u8], valid: bool) -> Result<Self, HeaderError> {
         let input = &mut bytes;
         let magic = take_array::<8>(input).map_err(HeaderError::Malformed)?;
+        if !valid && magic == [0; 8] {
+            // A header that was being written over a blank one, torn in its first bytes.
+            return Err(HeaderError::Malformed(Malformed::Field("magic")));
+        }
         if magic != MAGIC {
             // A damaged magic under a good checksum cannot be; under a bad one it is either.
             return Err(HeaderError::Foreign);
