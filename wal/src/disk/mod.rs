@@ -3,6 +3,12 @@
 //! [`Disk`] is one directory, [`LogFile`] one file in it. A write of the log is one virtual call a
 //! flush, never one a record. Names are plain file names; a backend never sees a path.
 
+mod buf;
+mod park;
+
+pub use buf::{ALIGNMENT, AlignedBuf};
+pub use park::FutexWord;
+
 use std::fmt::Debug;
 use std::io;
 use std::path::PathBuf;
