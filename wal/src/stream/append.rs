@@ -3,7 +3,7 @@
 
 use super::{Stream, in_callback};
 use crate::format::{Kind, MAX_GID};
-use crate::write::{Class, Core, Done, New, Placed, Refusal, Verdict};
+use crate::write::{Class, Core, Done, Draft, Placed, Refusal, Verdict};
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Stream {
             return Err(Error::new(ErrorKind::TooLarge, what)
                 .advise("split it, or open the log with a larger max_record"));
         }
-        let new = New::new(kind, resource, payload);
+        let new = Draft::new(kind, resource, payload);
         let class = if kind == Kind::Data { Class::Ordinary } else { Class::Reserved };
         let now = self.now();
         self.in_room(class, &mut |core| core.append(unit, &new, class, now))
@@ -66,7 +66,7 @@ impl Stream {
     ///
     /// As [`Stream::append`].
     pub fn end_unit(&self, unit: u64) -> Result<Pending> {
-        let new = New::new(Kind::End, 0, &[]);
+        let new = Draft::new(Kind::End, 0, &[]);
         let now = self.now();
         self.forced(true, &mut |core| core.append(unit, &new, Class::Reserved, now))
     }
