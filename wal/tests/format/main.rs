@@ -1,4 +1,4 @@
-//! Format v1 held still: what decoders refuse, what they survive, and what the bytes are.
+//! Format v1 held still: the document, the bytes, what decoders refuse and what they survive.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,5 +7,10 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod document;
+mod example;
+mod hex;
+mod image;
 mod rules;
 mod samples;
+mod tables;
