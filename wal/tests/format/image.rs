@@ -1,9 +1,10 @@
 //! A segment as the encoders write it, and a reader of one made from the document alone.
 
+use crate::samples;
 use siding_wal::Lsn;
 use siding_wal::format::{
-    BATCH_HEADER_LEN, BatchHeader, HEADER_LEN, HeaderError, LogId, RecordHeader, Seed,
-    SegmentHeader, decode_record,
+    BATCH_HEADER_LEN, BatchHeader, HEADER_LEN, HeaderError, KeypointChunk, KeypointEnd, Kind,
+    LogId, RecordHeader, Seed, SegmentHeader, decode_record, flags,
 };
 
 /// A segment that is being written.
@@ -69,6 +70,13 @@ impl Image {
     /// The file as far as it was written.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The whole file.
+    pub(crate) fn whole(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        bytes.resize(usize::try_from(self.header.segment_size).unwrap(), 0);
+        bytes
     }
 }
 
@@ -149,4 +157,97 @@ fn batch_at(file: &[u8], segment: &SegmentHeader, at: usize, digest: u32) -> Opt
     uncovered.extend(at + len..end);
     let whole = offset == len && crc32c::crc32c(&digested) == header.digest;
     whole.then_some(Found { header, records, uncovered, end })
+}
+
+/// A segment with every kind of record that v1 writes, in seven batches of two incarnations.
+pub(crate) fn every_kind() -> Image {
+    let mut image = Image::new(SegmentHeader {
+        compatible: 0,
+        incarnation: 5,
+        write_unit: 512,
+        segment_size: 65536,
+        number: 3,
+        kept_end: Lsn::new(3 * 65536 - 1024),
+        oldest: Lsn::new(65536),
+        keypoint_begin: Lsn::new(65536 + 560),
+        keypoint_end: Lsn::new(65536 + 1200),
+        ..samples::segment_header()
+    });
+    let (one, two) = (0x0092_9394 << 40 | 1, 0x0092_9394 << 40 | 2);
+    let of_unit = |kind, unit, prev, payload: &[u8]| RecordHeader {
+        unit,
+        prev,
+        ..RecordHeader::of_log(kind, payload)
+    };
+    let start = image.header.first_lsn();
+    let first = image.lsn_behind(&[]);
+    let second = image.lsn_behind(&[9]);
+    let prepare = samples::prepare().encode();
+    image.batch(
+        5,
+        start,
+        &[
+            (of_unit(Kind::Data, one, Lsn::ZERO, b"alice -30"), b"alice -30"),
+            (of_unit(Kind::Data, two, Lsn::ZERO, b"bob +30"), b"bob +30"),
+            (of_unit(Kind::Prepare, two, second, &prepare), &prepare),
+        ],
+    );
+    keypoint(&mut image);
+
+    let clr = samples::compensation().encode();
+    let decision = samples::decision().encode();
+    let clr_lsn = image.lsn_behind(&[]);
+    let mut commit = of_unit(Kind::Commit, one, clr_lsn, &decision);
+    commit.flags = flags::END;
+    let known = image.end();
+    image.batch(
+        5,
+        known,
+        &[(of_unit(Kind::Compensation, one, first, &clr), &clr), (commit, &decision)],
+    );
+
+    let (fork, directory) = (samples::fork().encode(), samples::directory().encode());
+    let mark = samples::mark().encode();
+    let fork_lsn = image.lsn_behind(&[]);
+    let abort_lsn = image.lsn_behind(&[fork.len(), directory.len(), mark.len()]);
+    let mut abort = of_unit(Kind::Abort, two, fork_lsn, &decision);
+    abort.flags = flags::HEURISTIC | flags::WAS_PREPARED;
+    image.batch(
+        5,
+        known,
+        &[
+            (of_unit(Kind::Fork, two, second, &fork), &fork),
+            (RecordHeader::of_log(Kind::Directory, &directory), &directory),
+            (RecordHeader::of_log(Kind::Mark, &mark), &mark),
+            (abort, &decision),
+            (of_unit(Kind::End, two, abort_lsn, &[]), &[]),
+        ],
+    );
+    let close = image.end();
+    image.batch(5, close, &[(RecordHeader::of_log(Kind::Close, &mark), &mark)]);
+    let reopened = image.end();
+    image.batch(6, reopened, &[(of_unit(Kind::Data, one + 2, Lsn::ZERO, b"!"), b"!")]);
+    image
+}
+
+/// Adds a keypoint, complete by the rules of the document, in two batches.
+fn keypoint(image: &mut Image) {
+    let begin_lsn = image.lsn_behind(&[]);
+    let begin = samples::keypoint_begin().encode();
+    let chunk = KeypointChunk { begin: begin_lsn, index: 0, ..samples::keypoint_chunk() }.encode();
+    let chunk_header = RecordHeader::of_log(Kind::KeypointChunk, &chunk);
+    let end = KeypointEnd {
+        begin: begin_lsn,
+        chunks: 1,
+        table_crc: crc32c::crc32c(&chunk_header.payload_crc.to_le_bytes()),
+        ..samples::keypoint_end()
+    }
+    .encode();
+    let known = image.end();
+    image.batch(5, known, &[(RecordHeader::of_log(Kind::KeypointBegin, &begin), &begin)]);
+    image.batch(
+        5,
+        known,
+        &[(chunk_header, &chunk), (RecordHeader::of_log(Kind::KeypointEnd, &end), &end)],
+    );
 }

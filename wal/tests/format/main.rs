@@ -9,6 +9,7 @@
 
 mod document;
 mod example;
+mod golden;
 mod hex;
 mod image;
 mod rules;
