@@ -9,9 +9,11 @@
 
 mod document;
 mod example;
+mod flips;
 mod golden;
 mod hex;
 mod image;
+mod properties;
 mod rules;
 mod samples;
 mod tables;
