@@ -3,6 +3,26 @@
 //! [`Disk`] is one directory, [`LogFile`] one file in it. A write of the log is one virtual call a
 //! flush, never one a record. Names are plain file names; a backend never sees a path.
 
+mod backend;
+mod buf;
+mod buffered;
+mod clock;
+pub mod conformance;
+#[cfg(target_os = "linux")]
+mod device;
+mod dir;
+#[cfg(target_os = "linux")]
+mod direct;
+mod memory;
+mod park;
+mod transfer;
+
+pub use backend::{Backend, open_dir, open_dir_read_only};
+pub use buf::{ALIGNMENT, AlignedBuf};
+pub use clock::{Clock, SystemClock};
+pub use memory::MemoryDisk;
+pub use park::FutexWord;
+
 use std::fmt::Debug;
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +40,8 @@ pub trait Disk: Send + Sync + Debug {
     /// What the device asks of writes.
     fn geometry(&self) -> Geometry;
 
-    /// The file names in the directory, in no particular order, with their sizes in bytes.
+    /// The names in the directory, in no particular order, with their sizes in bytes; whatever
+    /// else than log files lies there is listed too.
     ///
     /// # Errors
     ///
@@ -90,8 +111,9 @@ pub struct Geometry {
 
 /// A file of the log.
 ///
-/// Offsets and lengths of reads and writes are multiples of the geometry's `min_write_unit`;
-/// buffers are aligned as [`AlignedBuf`] and the ring are.
+/// Offsets of reads and writes and the length of every buffer are multiples of the geometry's
+/// `min_write_unit`; buffers are aligned as [`AlignedBuf`] and the ring are. Anything else is
+/// refused as `InvalidInput`.
 pub trait LogFile: Send + Sync + Debug {
     /// Bytes of the file now.
     ///
@@ -112,7 +134,9 @@ pub trait LogFile: Send + Sync + Debug {
     /// Writes all of `bufs`, one behind the other, from `offset` on; `durable`: and returns once
     /// they are on stable storage, with what is needed to read them back.
     ///
-    /// A short write is finished by further calls; one that moves no bytes is an error.
+    /// A short write is finished by further calls; one that moves no bytes is an error. A durable
+    /// write says nothing of earlier ones: a device may be asked to force these bytes alone, so
+    /// what was written without `durable` needs a [`LogFile::sync`].
     ///
     /// # Errors
     ///

@@ -1,8 +1,21 @@
 //! The read side: what stands in a directory, the scan from a batch to the end of the log, the
 //! lettered table that decides where that end is, and single records at an LSN.
 
+mod batch;
+mod forward;
+mod inventory;
+mod orphan;
+mod random;
+mod search;
 mod segments;
+mod survey;
 mod verdict;
+mod window;
 
+pub use batch::Records;
+pub use forward::{Forward, Step};
+pub use inventory::{CONTROL_NAME, ControlState, HeaderState, Inventory, Numbered, inventory};
+pub use random::{ReadBuf, read_record};
 pub use segments::{Segment, Segments};
+pub use survey::{Identity, Survey, survey};
 pub use verdict::{After, At, Case, Decision, Facts, Next, ROWS, Row, Verdict, judge, row};

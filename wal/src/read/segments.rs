@@ -31,6 +31,11 @@ impl Segment {
         self.header.first_lsn().plus(self.header.segment_size)
     }
 
+    /// Number and file, as the window wants them.
+    pub(super) fn source(&self) -> (u64, &dyn LogFile) {
+        (self.number, &*self.file)
+    }
+
     /// How far into the file this LSN of the segment lies.
     #[must_use]
     pub fn offset_of(&self, lsn: Lsn) -> u64 {

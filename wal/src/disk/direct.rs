@@ -1,0 +1,256 @@
+//! The backend past the page cache: `O_DIRECT`, and durable writes by `RWF_DSYNC`.
+
+use super::buffered::{BufferedDisk, BufferedFile};
+use super::device::{self, Asked};
+use super::dir::{Dir, check_writable, sync_data};
+use super::transfer::{check_place, check_read, check_write, read_full, write_all};
+use super::{DirLock, Disk, Geometry, LockError, LogFile};
+use rustix::fs::OFlags;
+use rustix::io::{Errno, ReadWriteFlags};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Debug)]
+struct DirectDisk {
+    dir: Dir,
+    geometry: Geometry,
+    /// What buffers must start on.
+    alignment: u32,
+    /// A file refused direct I/O though its directory did not.
+    refused: AtomicBool,
+    /// The kernel does not know `RWF_DSYNC`; a sync after the write does the same, dearer.
+    lacks_dsync: Arc<AtomicBool>,
+}
+
+/// The directory by direct I/O, or buffered with a note if its file system refuses that.
+pub(super) fn open(dir: Dir, mut notes: Vec<String>) -> io::Result<Arc<dyn Disk>> {
+    let Some(asked) = ask(&dir, &mut notes)? else {
+        notes.push("the file system refuses direct I/O; buffered is used instead".to_owned());
+        return Ok(Arc::new(BufferedDisk::new(dir, notes)?));
+    };
+    Ok(Arc::new(DirectDisk::new(dir, &asked, notes)))
+}
+
+/// What direct I/O in the directory must keep to, or none if there is no such thing.
+fn ask(dir: &Dir, notes: &mut Vec<String>) -> io::Result<Option<Asked>> {
+    let block = u32::try_from(rustix::fs::fstat(dir.file())?.st_blksize).unwrap_or(0);
+    Ok(match probe(dir)? {
+        Probe::Granted(file) => device::ask(&file, block, notes),
+        Probe::Refused => None,
+        Probe::Unknown => {
+            notes.push("direct I/O could not be tried before the first file".to_owned());
+            device::ask(dir.file(), block, notes)
+        }
+    })
+}
+
+/// Whether files of the directory can be had past the page cache.
+enum Probe {
+    /// By this one they can.
+    Granted(File),
+    Refused,
+    /// There was no file to try it on, nor one to be had.
+    Unknown,
+}
+
+fn probe(dir: &Dir) -> io::Result<Probe> {
+    let mut file = dir.nameless().ok();
+    if file.is_none() {
+        // No such files here, no room, or looking at alone: any that is there will do.
+        file = dir.list()?.iter().find_map(|(name, _)| {
+            dir.open_file(name).ok().filter(|file| file.metadata().is_ok_and(|data| data.is_file()))
+        });
+    }
+    match file {
+        None => Ok(Probe::Unknown),
+        Some(file) if bypass_cache(&file)? => Ok(Probe::Granted(file)),
+        Some(_) => Ok(Probe::Refused),
+    }
+}
+
+/// Turns direct I/O on; false if the file system refuses.
+///
+/// Not by a flag of the open: one that creates the file and is refused leaves the file behind.
+fn bypass_cache(file: &File) -> io::Result<bool> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    match rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl DirectDisk {
+    fn new(dir: Dir, asked: &Asked, notes: Vec<String>) -> Self {
+        let Asked { write_unit, min_write_unit, alignment } = *asked;
+        Self {
+            dir,
+            geometry: Geometry { write_unit, min_write_unit, notes },
+            alignment,
+            refused: AtomicBool::new(false),
+            lacks_dsync: Arc::default(),
+        }
+    }
+
+    fn file(&self, file: File) -> io::Result<Arc<dyn LogFile>> {
+        let writable = self.dir.writable();
+        if !bypass_cache(&file)? {
+            self.refused.store(true, Ordering::Relaxed);
+            return Ok(Arc::new(BufferedFile::new(file, writable)));
+        }
+        Ok(Arc::new(DirectFile {
+            file,
+            writable,
+            unit: self.geometry.min_write_unit,
+            alignment: self.alignment,
+            lacks_dsync: Arc::clone(&self.lacks_dsync),
+        }))
+    }
+}
+
+impl Disk for DirectDisk {
+    fn name(&self) -> &'static str {
+        "direct"
+    }
+
+    fn geometry(&self) -> Geometry {
+        let mut geometry = self.geometry.clone();
+        if self.refused.load(Ordering::Relaxed) {
+            geometry.notes.push("a file refused direct I/O and is buffered".to_owned());
+        }
+        geometry
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        self.dir.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.file(self.dir.create(name)?)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.file(self.dir.open_file(name)?)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.dir.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.dir.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync()
+    }
+
+    fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
+        self.dir.lock()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.dir.free_bytes()
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.dir.path().to_owned())
+    }
+}
+
+#[derive(Debug)]
+struct DirectFile {
+    file: File,
+    writable: bool,
+    /// What offsets and lengths are multiples of.
+    unit: u32,
+    /// What buffers must start on.
+    alignment: u32,
+    lacks_dsync: Arc<AtomicBool>,
+}
+
+impl DirectFile {
+    fn write(&self, offset: u64, bufs: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
+        write_all(offset, bufs, self.unit, |slices, offset| {
+            Ok(rustix::io::pwritev2(&self.file, slices, offset, flags)?)
+        })
+    }
+
+    fn write_and_sync(&self, offset: u64, bufs: &[&[u8]]) -> io::Result<()> {
+        write_all(offset, bufs, self.unit, |slices, offset| {
+            Ok(rustix::io::pwritev(&self.file, slices, offset)?)
+        })?;
+        sync_data(&self.file)
+    }
+}
+
+fn unknown_call(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSYS | Errno::OPNOTSUPP))
+}
+
+impl LogFile for DirectFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn write_at(&self, offset: u64, bufs: &[&[u8]], durable: bool) -> io::Result<()> {
+        check_writable(self.writable)?;
+        check_write(offset, bufs, self.unit)?;
+        bufs.iter().try_for_each(|buf| check_place(buf, self.alignment))?;
+        if !durable {
+            return self.write(offset, bufs, ReadWriteFlags::empty());
+        }
+        if self.lacks_dsync.load(Ordering::Relaxed) {
+            return self.write_and_sync(offset, bufs);
+        }
+        match self.write(offset, bufs, ReadWriteFlags::DSYNC) {
+            // Refused before anything was written, unlike every other failure.
+            Err(error) if unknown_call(&error) => {
+                self.lacks_dsync.store(true, Ordering::Relaxed);
+                self.write_and_sync(offset, bufs)
+            }
+            result => result,
+        }
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        check_read(offset, buf.len(), self.unit)?;
+        check_place(buf, self.alignment)?;
+        read_full(offset, buf, self.unit, |buf, offset| self.file.read_at(buf, offset))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        check_writable(self.writable)?;
+        sync_data(&self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::conformance;
+    use std::cell::Cell;
+
+    #[test]
+    fn conforms_under_a_kernel_without_dsync() {
+        // Beside the test's program, for the usual place may be memory.
+        let program = std::env::current_exe().unwrap();
+        let temp = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let made = Cell::new(0);
+        let result = conformance::check(&|| {
+            made.set(made.get() + 1);
+            let dir = Dir::open(&temp.path().join(made.get().to_string()), true)?;
+            let Some(asked) = ask(&dir, &mut Vec::new())? else {
+                return open(dir, Vec::new());
+            };
+            let disk = DirectDisk::new(dir, &asked, Vec::new());
+            disk.lacks_dsync.store(true, Ordering::Relaxed);
+            Ok(Arc::new(disk))
+        });
+        assert!(result.is_ok(), "{result:?}");
+    }
+}
