@@ -23,8 +23,8 @@ pub use record::{
     RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, padded_record_len,
 };
 pub use segment::{
-    Discipline, HEADER_LEN, HeaderError, MIN_SEGMENT_SIZE, SegmentHeader, parse_segment_name,
-    segment_file_name,
+    Discipline, HEADER_LEN, HeaderError, MIN_SEGMENT_SIZE, MIN_WRITE_UNIT, SegmentHeader,
+    parse_segment_name, segment_file_name,
 };
 
 /// The version this code writes, and the newest it reads.
