@@ -124,7 +124,13 @@ impl Window {
             self.len -= skip;
         }
         if self.buf.len() < needed.max(CAPACITY) {
-            self.buf.resize(needed.saturating_add(READ_AHEAD).max(CAPACITY));
+            // A fresh store costs nothing until it is read into; growing one would fill it.
+            let wanted = needed.saturating_add(READ_AHEAD).max(CAPACITY);
+            let old = std::mem::replace(&mut self.buf, AlignedBuf::zeroed(wanted));
+            let kept = old.get(..self.len).unwrap_or_default();
+            if let Some(room) = self.buf.get_mut(..kept.len()) {
+                room.copy_from_slice(kept);
+            }
         }
     }
 }

@@ -1,14 +1,10 @@
 //! Single records at an LSN: found, or the right word for why not.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
-
-mod support;
-
+use crate::support::{Builder, SIZE};
 use proptest::prelude::*;
 use siding_wal::format::segment_file_name;
 use siding_wal::read::{ReadBuf, Segments, read_record, survey};
 use siding_wal::{ErrorKind, Lsn};
-use support::{Builder, SIZE};
 
 fn log() -> Builder {
     let mut log = Builder::new(512);
@@ -91,7 +87,7 @@ fn damage_is_named() {
     let name = segment_file_name(0);
     let record = log.written.iter().find(|record| record.payload.len() > 5000).unwrap();
     let at = usize::try_from(record.lsn.get()).unwrap();
-    let after = |change: &dyn Fn(&mut support::Image)| {
+    let after = |change: &dyn Fn(&mut crate::support::Image)| {
         let mut damaged = log.clone();
         change(&mut damaged.image);
         let disk = damaged.disk();
