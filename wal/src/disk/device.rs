@@ -75,9 +75,11 @@ fn settle(told: &Told, block: u32, notes: &mut Vec<String>) -> Option<Asked> {
         notes.push(format!("the device's physical block is not known; {resort} is assumed"));
         resort
     });
-    let min_write_unit = min.max(SECTOR).next_power_of_two();
+    let alignment = alignment.next_power_of_two();
+    // A slice may start at any unit of an aligned buffer, so a unit keeps the alignment.
+    let min_write_unit = min.max(SECTOR).max(alignment).next_power_of_two();
     let write_unit = min_write_unit.max(physical.next_power_of_two());
-    Some(Asked { write_unit, min_write_unit, alignment: alignment.next_power_of_two() })
+    Some(Asked { write_unit, min_write_unit, alignment })
 }
 
 #[cfg(test)]
@@ -100,6 +102,7 @@ mod tests {
         // The file system asks more than the device, or the device more than the file system.
         row(Some((512, 16384)), Some(512), Some(4096), 4096, 16384, 16384, 512, 0);
         row(Some((512, 512)), Some(4096), Some(4096), 4096, 4096, 4096, 512, 0);
+        row(Some((4096, 512)), Some(512), Some(512), 4096, 4096, 4096, 4096, 0);
         // Nothing but the device; nothing but the file system; nothing at all.
         row(None, Some(512), Some(4096), 4096, 4096, 512, 512, 0);
         row(Some((512, 512)), None, None, 4096, 4096, 512, 512, 1);

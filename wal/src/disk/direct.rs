@@ -1,9 +1,10 @@
 //! The backend past the page cache: `O_DIRECT`, and durable writes by `RWF_DSYNC`.
 
 use super::buffered::{BufferedDisk, BufferedFile};
+use super::device::{self, Asked};
 use super::dir::{Dir, check_writable, sync_data};
 use super::transfer::{check_place, check_read, check_write, read_full, write_all};
-use super::{DirLock, Disk, Geometry, LockError, LogFile, device};
+use super::{DirLock, Disk, Geometry, LockError, LogFile};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
@@ -21,26 +22,30 @@ struct DirectDisk {
     alignment: u32,
     /// A file refused direct I/O though its directory did not.
     refused: AtomicBool,
+    /// The kernel does not know `RWF_DSYNC`; a sync after the write does the same, dearer.
+    lacks_dsync: Arc<AtomicBool>,
 }
 
 /// The directory by direct I/O, or buffered with a note if its file system refuses that.
 pub(super) fn open(dir: Dir, mut notes: Vec<String>) -> io::Result<Arc<dyn Disk>> {
-    let probe = probe(&dir)?;
-    let block = u32::try_from(rustix::fs::fstat(dir.file())?.st_blksize).unwrap_or(0);
-    let asked = match probe {
-        Probe::Refused => None,
-        Probe::Granted(file) => device::ask(&file, block, &mut notes),
-        Probe::Unknown => {
-            notes.push("direct I/O could not be tried before the first file".to_owned());
-            device::ask(dir.file(), block, &mut notes)
-        }
-    };
-    let Some(device::Asked { write_unit, min_write_unit, alignment }) = asked else {
+    let Some(asked) = ask(&dir, &mut notes)? else {
         notes.push("the file system refuses direct I/O; buffered is used instead".to_owned());
         return Ok(Arc::new(BufferedDisk::new(dir, notes)?));
     };
-    let geometry = Geometry { write_unit, min_write_unit, notes };
-    Ok(Arc::new(DirectDisk { dir, geometry, alignment, refused: AtomicBool::new(false) }))
+    Ok(Arc::new(DirectDisk::new(dir, &asked, notes)))
+}
+
+/// What direct I/O in the directory must keep to, or none if there is no such thing.
+fn ask(dir: &Dir, notes: &mut Vec<String>) -> io::Result<Option<Asked>> {
+    let block = u32::try_from(rustix::fs::fstat(dir.file())?.st_blksize).unwrap_or(0);
+    Ok(match probe(dir)? {
+        Probe::Granted(file) => device::ask(&file, block, notes),
+        Probe::Refused => None,
+        Probe::Unknown => {
+            notes.push("direct I/O could not be tried before the first file".to_owned());
+            device::ask(dir.file(), block, notes)
+        }
+    })
 }
 
 /// Whether files of the directory can be had past the page cache.
@@ -80,6 +85,17 @@ fn bypass_cache(file: &File) -> io::Result<bool> {
 }
 
 impl DirectDisk {
+    fn new(dir: Dir, asked: &Asked, notes: Vec<String>) -> Self {
+        let Asked { write_unit, min_write_unit, alignment } = *asked;
+        Self {
+            dir,
+            geometry: Geometry { write_unit, min_write_unit, notes },
+            alignment,
+            refused: AtomicBool::new(false),
+            lacks_dsync: Arc::default(),
+        }
+    }
+
     fn file(&self, file: File) -> io::Result<Arc<dyn LogFile>> {
         let writable = self.dir.writable();
         if !bypass_cache(&file)? {
@@ -91,7 +107,7 @@ impl DirectDisk {
             writable,
             unit: self.geometry.min_write_unit,
             alignment: self.alignment,
-            lacks_dsync: AtomicBool::new(false),
+            lacks_dsync: Arc::clone(&self.lacks_dsync),
         }))
     }
 }
@@ -154,8 +170,7 @@ struct DirectFile {
     unit: u32,
     /// What buffers must start on.
     alignment: u32,
-    /// The kernel does not know `RWF_DSYNC`; a sync after the write does the same, dearer.
-    lacks_dsync: AtomicBool,
+    lacks_dsync: Arc<AtomicBool>,
 }
 
 impl DirectFile {
@@ -211,5 +226,31 @@ impl LogFile for DirectFile {
     fn sync(&self) -> io::Result<()> {
         check_writable(self.writable)?;
         sync_data(&self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::conformance;
+    use std::cell::Cell;
+
+    #[test]
+    fn conforms_under_a_kernel_without_dsync() {
+        // Beside the test's program, for the usual place may be memory.
+        let program = std::env::current_exe().unwrap();
+        let temp = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let made = Cell::new(0);
+        let result = conformance::check(&|| {
+            made.set(made.get() + 1);
+            let dir = Dir::open(&temp.path().join(made.get().to_string()), true)?;
+            let Some(asked) = ask(&dir, &mut Vec::new())? else {
+                return open(dir, Vec::new());
+            };
+            let disk = DirectDisk::new(dir, &asked, Vec::new());
+            disk.lacks_dsync.store(true, Ordering::Relaxed);
+            Ok(Arc::new(disk))
+        });
+        assert!(result.is_ok(), "{result:?}");
     }
 }

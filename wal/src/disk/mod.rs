@@ -6,6 +6,7 @@
 mod backend;
 mod buf;
 mod buffered;
+pub mod conformance;
 #[cfg(target_os = "linux")]
 mod device;
 mod dir;

@@ -28,6 +28,10 @@ pub(super) fn check_read(offset: u64, len: usize, unit: u32) -> io::Result<()> {
 
 /// Checks that a buffer starts where the device can take it from.
 pub(super) fn check_place(buf: &[u8], alignment: u32) -> io::Result<()> {
+    if buf.is_empty() {
+        // It is nowhere, and nothing is taken from there.
+        return Ok(());
+    }
     let place = buf.as_ptr().addr();
     match usize::try_from(alignment).map(|alignment| place.checked_rem(alignment)) {
         Ok(None | Some(0)) => Ok(()),
