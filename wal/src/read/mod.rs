@@ -1,6 +1,7 @@
 //! The read side: what stands in a directory, the scan from a batch to the end of the log, the
 //! lettered table that decides where that end is, and single records at an LSN.
 
+mod ahead;
 mod batch;
 mod forward;
 mod inventory;

@@ -112,13 +112,11 @@ pub fn read_record(
     let range = buf.load(segment, offset, RECORD_HEADER_LEN)?;
     let header = match decode(segments, segment, current, lsn, buf, range) {
         Ok(header) => header,
-        Err(Malformed::Field("kind" | "flags")) => {
-            let what = "the record is of a kind this version does not know";
+        // Fields are looked at only once the checksum holds.
+        Err(Malformed::Field(_) | Malformed::Version(_)) => {
+            let what = "the record holds what this version does not know";
             return Err(at(Error::new(ErrorKind::UnsupportedVersion, what), segment, lsn)
                 .advise("open the log with the version of Siding that wrote it, or a newer one"));
-        }
-        Err(Malformed::Field(_)) => {
-            return Err(damaged("the record's header holds an impossible length", segment, lsn));
         }
         Err(_) => return Err(none()),
     };

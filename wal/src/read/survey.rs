@@ -241,7 +241,7 @@ impl Surveyor {
         let Some(file) = &numbered.file else { return Ok(Orphan::default()) };
         let id = self.identity.as_ref().map(|identity| &identity.log_id);
         let size = self.identity.map_or(0, |identity| identity.segment_size);
-        examine(&**file, id, numbered.number, size)
+        examine(file, id, numbered.number, size)
     }
 
     /// The file above the last valid header, if its own header was torn while it was written.

@@ -28,7 +28,7 @@ pub enum At {
     Elsewhere,
     /// A batch that belongs here, but does not continue the batch before it.
     OtherHistory,
-    /// A record, checksums right, of a kind or with a flag that this version does not know.
+    /// A batch or record, checksum right, of a kind or with a value this version does not know.
     Newer,
     /// The device did not give the bytes.
     Unreadable,
@@ -250,7 +250,7 @@ pub const ROWS: &[Row] = &[
         name: "clean end",
         cases: &[open_end(&[Nothing], &[After::Nothing])],
         decision: Stop,
-        why: "nothing was written here, and nothing behind",
+        why: "no batch was written here, nor behind",
         advice: "",
     },
     Row {

@@ -39,6 +39,8 @@ fn batches_records_segments_and_incarnations() {
         assert_eq!(verdict.digest, log.digest);
         assert_eq!(verdict.incarnation, log.incarnation);
         assert!(verdict.refusal().is_none());
+        let ahead = survey(&log.disk()).unwrap().scan().unwrap().read_ahead(3);
+        assert_eq!(drain(ahead).0, log.written);
     }
 }
 
