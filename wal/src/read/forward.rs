@@ -6,9 +6,10 @@
 
 use super::Segments;
 use super::batch::{Bounds, Fault, Probe, Records, Running, probe, verify};
+use super::rows::{Decision, judge};
 use super::search::{Place, search};
 use super::segments::Segment;
-use super::verdict::{After, At, Decision, Facts, Next, Verdict, judge};
+use super::verdict::{After, At, Facts, Next, Verdict};
 use super::window::Window;
 use crate::format::{BatchHeader, Seed, segment_file_name, size};
 use crate::{Error, ErrorKind, Lsn, Result};

@@ -102,6 +102,22 @@ pub fn read_record(
     lsn: Lsn,
     buf: &mut ReadBuf,
 ) -> Result<(RecordHeader, Range<usize>)> {
+    let reads = buf.reads;
+    let result = read_once(segments, current, lsn, buf);
+    if result.is_ok() || buf.reads > reads || buf.segment.is_none() {
+        return result;
+    }
+    // The window is older than this call: the record may have been written since.
+    buf.forget();
+    read_once(segments, current, lsn, buf)
+}
+
+fn read_once(
+    segments: &Segments,
+    current: u32,
+    lsn: Lsn,
+    buf: &mut ReadBuf,
+) -> Result<(RecordHeader, Range<usize>)> {
     let none = || Error::new(ErrorKind::NotFound, "no record begins at this position").at(lsn);
     let aligned = lsn.get().is_multiple_of(wide(RECORD_ALIGN));
     if !aligned || segments.is_void(lsn) {

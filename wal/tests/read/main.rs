@@ -11,6 +11,7 @@
 )]
 
 mod damage;
+mod document;
 mod forward;
 mod random;
 mod rows;

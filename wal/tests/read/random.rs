@@ -65,6 +65,24 @@ fn a_walk_asks_the_disk_once_for_neighbours() {
 }
 
 #[test]
+fn a_window_older_than_a_record_does_not_hide_it() {
+    let mut log = Builder::new(512);
+    log.commit(&[b"first"]);
+    let disk = log.disk();
+    let segments = survey(&disk).unwrap().segments;
+    let mut buf = ReadBuf::new();
+    read_record(&segments, 1, log.written[0].lsn, &mut buf).unwrap();
+    log.commit(&[b"second"]);
+    disk.change(|image| *image = log.image.clone());
+    let second = log.written[1].lsn;
+    let (_, range) = read_record(&segments, 1, second, &mut buf).unwrap();
+    assert_eq!((buf.get(range), buf.reads()), (&b"second"[..], 2));
+    // What is not there is asked for once more, and no more than that.
+    assert!(read_record(&segments, 1, log.position.plus(48), &mut buf).is_err());
+    assert!(buf.reads() <= 3);
+}
+
+#[test]
 fn void_bytes_are_no_records_however_valid() {
     let mut log = Builder::new(512);
     log.commit(&[b"kept"]);
