@@ -167,9 +167,8 @@ impl Options {
         mut self,
         undo: impl Fn(&Record<'_>) -> Result<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
-        self.config.undo = Some(Arc::new(move |lsn, header, payload| {
-            undo(&Record::new(lsn, *header, payload))
-        }));
+        self.config.undo =
+            Some(Arc::new(move |lsn, header, payload| undo(&Record::new(lsn, *header, payload))));
         self
     }
 

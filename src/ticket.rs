@@ -3,7 +3,7 @@
 use crate::CommitError;
 use crate::log::Inner;
 use siding_wal::stream::Pending;
-use siding_wal::write::{Done, Outcome};
+use siding_wal::write::{Callback, Done, Outcome};
 use siding_wal::{Error, ErrorKind, Lsn};
 use std::future::Future;
 use std::pin::Pin;
@@ -55,7 +55,8 @@ impl Ticket {
         let next = self.next;
         // The log must outlive the callback only as far as its error is asked for.
         let log = Arc::downgrade(&self.log);
-        let tell = Box::new(move |outcome| f(told(outcome, next, log.upgrade().as_deref())));
+        let tell: Callback =
+            Box::new(move |outcome| f(told(outcome, next, log.upgrade().as_deref())));
         match &self.done {
             None => tell(Outcome::Durable),
             Some(done) => {
