@@ -27,7 +27,7 @@
 //! # What it does not know
 //!
 //! Mapped writes, syncs that report late or never (modes C, D), requests under way at a crash
-//! that land after it.
+//! that land after it, calls that take their time. The lock leaves no file.
 //!
 //! [sync]: siding_wal::disk::LogFile::sync
 //! [sync_dir]: siding_wal::disk::Disk::sync_dir
