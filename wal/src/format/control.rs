@@ -90,7 +90,8 @@ impl ControlSlot {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if the slot is torn, empty or of another version.
+    /// [`Malformed`] if the slot is torn or empty; [`Malformed::Version`] if its checksum holds and
+    /// its version is newer than this code's.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut rest = bytes;
         let mut checked = take(&mut rest, CHECKED_LEN)?;
@@ -102,20 +103,29 @@ impl ControlSlot {
         if take_array::<8>(input)? != MAGIC {
             return Err(Malformed::Field("magic"));
         }
-        if input.read_u32::<LE>()? != VERSION {
-            return Err(Malformed::Field("version"));
+        match input.read_u32::<LE>()? {
+            VERSION => {}
+            newer if newer > VERSION => return Err(Malformed::Version(newer)),
+            _ => return Err(Malformed::Field("version")),
         }
-        let _len = input.read_u32::<LE>()?;
+        if super::size(input.read_u32::<LE>()?) != CONTROL_SLOT_LEN {
+            return Err(Malformed::Field("len"));
+        }
         let sequence = input.read_u64::<LE>()?;
         let log_id = take_array(input)?;
         let path_id = take_array(input)?;
         let discipline = Discipline::from_code(input.read_u8()?);
-        let clean = input.read_u8()? != 0;
+        let clean = match input.read_u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed::Field("clean")),
+        };
         let _reserved = input.read_u16::<LE>()?;
         let incarnation = input.read_u32::<LE>()?;
         let epoch = input.read_u32::<LE>()?;
         let write_unit = input.read_u32::<LE>()?;
         let segment_size = input.read_u64::<LE>()?;
+        super::segment::check_sizes(write_unit, segment_size)?;
         let unit_block = input.read_u32::<LE>()?;
         let _reserved = input.read_u32::<LE>()?;
         Ok(Self {
@@ -145,11 +155,22 @@ pub fn slot_offset(sequence: u64) -> u64 {
 }
 
 /// The newest valid slot of a control file, if one is valid.
-#[must_use]
-pub fn newest_slot(file: &[u8]) -> Option<ControlSlot> {
+///
+/// # Errors
+///
+/// [`Malformed::Version`] if a slot is valid and of a newer version: then the file is not torn,
+/// it is not for this code.
+pub fn newest_slot(file: &[u8]) -> Result<Option<ControlSlot>, Malformed> {
     let second = file.get(SLOT_STRIDE..).unwrap_or_default();
-    [file, second]
-        .into_iter()
-        .filter_map(|bytes| ControlSlot::decode(bytes).ok())
-        .max_by_key(|slot| slot.sequence)
+    let mut newest: Option<ControlSlot> = None;
+    for bytes in [file, second] {
+        match ControlSlot::decode(bytes) {
+            Ok(slot) if newest.as_ref().is_none_or(|old| old.sequence < slot.sequence) => {
+                newest = Some(slot);
+            }
+            Err(version @ Malformed::Version(_)) => return Err(version),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(newest)
 }

@@ -20,7 +20,8 @@ const CHECKED_LEN: usize = 28;
 /// The bytes a record with this payload takes in the stream, padding included.
 #[must_use]
 pub const fn padded_record_len(payload: usize) -> usize {
-    (RECORD_HEADER_LEN + payload).next_multiple_of(RECORD_ALIGN)
+    let padded = payload.saturating_add(RECORD_HEADER_LEN + RECORD_ALIGN - 1);
+    padded - padded % RECORD_ALIGN
 }
 
 /// The part of a record checksum that is the same for a whole incarnation.
@@ -36,8 +37,18 @@ impl Seed {
     }
 
     fn checksum(self, lsn: Lsn, header: &[u8]) -> u32 {
-        let crc = crc32c::crc32c_append(self.0, &lsn.get().to_le_bytes());
-        crc32c::crc32c_append(crc, header)
+        // Position and header in one piece: a call costs more than the bytes.
+        let mut bytes = [0; 8 + CHECKED_LEN];
+        let (front, back) = bytes.split_at_mut(8);
+        front.copy_from_slice(&lsn.get().to_le_bytes());
+        match back.get_mut(..header.len()) {
+            Some(room) if header.len() == CHECKED_LEN => room.copy_from_slice(header),
+            _ => {
+                let crc = crc32c::crc32c_append(self.0, front);
+                return crc32c::crc32c_append(crc, header);
+            }
+        }
+        crc32c::crc32c_append(self.0, &bytes)
     }
 }
 
@@ -54,7 +65,7 @@ pub struct RecordHeader {
     pub resource: u16,
     /// The unit of work, 0 for records of the log itself.
     pub unit: u64,
-    /// The unit's previous record on this log.
+    /// The unit's previous record on this log; zero if there is none.
     pub prev: Lsn,
     /// CRC32C of the payload alone.
     pub payload_crc: u32,
@@ -121,7 +132,12 @@ impl RecordHeader {
         if seed.checksum(lsn, checked) != crc {
             return Err(Malformed::Checksum);
         }
-        Self::parse(checked)
+        let header = Self::parse(checked)?;
+        // A chain that only ever points back is walked to its end.
+        if !header.prev.is_zero() && header.prev >= lsn {
+            return Err(Malformed::Field("prev"));
+        }
+        Ok(header)
     }
 
     /// The header in front of `bytes`, whose checksum somebody else holds.
