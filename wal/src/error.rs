@@ -188,6 +188,6 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|cause| cause as _)
+        self.0.source.as_deref().map(|cause| -> &(dyn std::error::Error + 'static) { cause })
     }
 }

@@ -5,11 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod disk;
 mod error;
 pub mod format;
 mod lsn;
 pub mod read;
+pub mod stream;
+pub mod units;
+pub mod write;
 
 pub use error::{Error, ErrorKind, Result};
 pub use lsn::Lsn;

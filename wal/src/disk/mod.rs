@@ -6,6 +6,7 @@
 mod backend;
 mod buf;
 mod buffered;
+mod clock;
 pub mod conformance;
 #[cfg(target_os = "linux")]
 mod device;
@@ -18,6 +19,7 @@ mod transfer;
 
 pub use backend::{Backend, open_dir, open_dir_read_only};
 pub use buf::{ALIGNMENT, AlignedBuf};
+pub use clock::{Clock, SystemClock};
 pub use memory::MemoryDisk;
 pub use park::FutexWord;
 

@@ -1,6 +1,6 @@
 //! The batch: what one flush writes. A 48-byte header, then records, then zeros to the write unit.
 
-use super::{LogId, Malformed, RECORD_ALIGN, size, take, take_array};
+use super::{LogId, Malformed, RECORD_ALIGN, RECORD_HEADER_LEN, size, take, take_array};
 use crate::Lsn;
 use byteorder::{LE, ReadBytesExt as _, WriteBytesExt as _};
 
@@ -21,7 +21,7 @@ pub struct BatchHeader {
     pub lsn: Lsn,
     /// Header and records, without the padding to the write unit.
     pub len: u32,
-    /// Number of records.
+    /// Number of records, at least one.
     pub count: u32,
     /// Digest of the batch before it; at the start of a history, 0.
     pub prev_digest: u32,
@@ -90,6 +90,11 @@ impl BatchHeader {
         };
         if size(header.len) < BATCH_HEADER_LEN || !size(header.len).is_multiple_of(RECORD_ALIGN) {
             return Err(Malformed::Field("len"));
+        }
+        // A reader may trust the count before it has seen the records.
+        let room = size(header.len).saturating_sub(BATCH_HEADER_LEN) / RECORD_HEADER_LEN;
+        if header.count == 0 || size(header.count) > room {
+            return Err(Malformed::Field("count"));
         }
         if header.durable_before > header.lsn {
             return Err(Malformed::Field("durable_before"));

@@ -108,17 +108,24 @@ impl ControlSlot {
             newer if newer > VERSION => return Err(Malformed::Version(newer)),
             _ => return Err(Malformed::Field("version")),
         }
-        let _len = input.read_u32::<LE>()?;
+        if super::size(input.read_u32::<LE>()?) != CONTROL_SLOT_LEN {
+            return Err(Malformed::Field("len"));
+        }
         let sequence = input.read_u64::<LE>()?;
         let log_id = take_array(input)?;
         let path_id = take_array(input)?;
         let discipline = Discipline::from_code(input.read_u8()?);
-        let clean = input.read_u8()? != 0;
+        let clean = match input.read_u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed::Field("clean")),
+        };
         let _reserved = input.read_u16::<LE>()?;
         let incarnation = input.read_u32::<LE>()?;
         let epoch = input.read_u32::<LE>()?;
         let write_unit = input.read_u32::<LE>()?;
         let segment_size = input.read_u64::<LE>()?;
+        super::segment::check_sizes(write_unit, segment_size)?;
         let unit_block = input.read_u32::<LE>()?;
         let _reserved = input.read_u32::<LE>()?;
         Ok(Self {

@@ -23,8 +23,8 @@ pub use record::{
     RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, padded_record_len,
 };
 pub use segment::{
-    Discipline, HEADER_LEN, HeaderError, MIN_SEGMENT_SIZE, SegmentHeader, parse_segment_name,
-    segment_file_name,
+    Discipline, HEADER_LEN, HeaderError, MIN_SEGMENT_SIZE, MIN_WRITE_UNIT, SegmentHeader,
+    parse_segment_name, segment_file_name,
 };
 
 /// The version this code writes, and the newest it reads.
@@ -84,16 +84,19 @@ pub(crate) fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], M
 }
 
 /// A length on disk as a length in memory.
-pub(crate) fn size(len: u32) -> usize {
+#[must_use]
+pub fn size(len: u32) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 /// A length in memory as a length on disk; every length written was bounded before.
-pub(crate) fn disk_len(len: usize) -> u32 {
+#[must_use]
+pub fn disk_len(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// A length in memory as a distance in the stream.
-pub(crate) fn wide(len: usize) -> u64 {
+#[must_use]
+pub fn wide(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! What the records of Siding itself carry.
 
-use super::{MAX_GID, Malformed, take};
+use super::{Malformed, take};
 use crate::Lsn;
 use byteorder::{LE, ReadBytesExt as _, WriteBytesExt as _};
 
@@ -91,7 +91,8 @@ impl Decision {
         out.extend_from_slice(&self.oldest.get().to_le_bytes());
         self.sec.put(&mut out);
         out.push(self.cause.code());
-        put_short(&mut out, self.who.as_bytes());
+        let who = self.who.get(..self.who.floor_char_boundary(MAX_SHORT)).unwrap_or_default();
+        put_short(&mut out, who.as_bytes());
         out
     }
 
@@ -302,8 +303,11 @@ impl MarkPayload {
 /// CLOSE carries what MARK does.
 pub type ClosePayload = MarkPayload;
 
+/// The longest byte string that its length fits in front of, in one byte.
+const MAX_SHORT: usize = 255;
+
 pub(super) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
-    let bytes = bytes.get(..MAX_GID).unwrap_or(bytes);
+    let bytes = bytes.get(..MAX_SHORT).unwrap_or(bytes);
     out.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(bytes);
 }

@@ -20,7 +20,8 @@ const CHECKED_LEN: usize = 28;
 /// The bytes a record with this payload takes in the stream, padding included.
 #[must_use]
 pub const fn padded_record_len(payload: usize) -> usize {
-    (RECORD_HEADER_LEN + payload).next_multiple_of(RECORD_ALIGN)
+    let padded = payload.saturating_add(RECORD_HEADER_LEN + RECORD_ALIGN - 1);
+    padded - padded % RECORD_ALIGN
 }
 
 /// The part of a record checksum that is the same for a whole incarnation.
@@ -64,7 +65,7 @@ pub struct RecordHeader {
     pub resource: u16,
     /// The unit of work, 0 for records of the log itself.
     pub unit: u64,
-    /// The unit's previous record on this log.
+    /// The unit's previous record on this log; zero if there is none.
     pub prev: Lsn,
     /// CRC32C of the payload alone.
     pub payload_crc: u32,
@@ -131,7 +132,12 @@ impl RecordHeader {
         if seed.checksum(lsn, checked) != crc {
             return Err(Malformed::Checksum);
         }
-        Self::parse(checked)
+        let header = Self::parse(checked)?;
+        // A chain that only ever points back is walked to its end.
+        if !header.prev.is_zero() && header.prev >= lsn {
+            return Err(Malformed::Field("prev"));
+        }
+        Ok(header)
     }
 
     /// The header in front of `bytes`, whose checksum somebody else holds.

@@ -10,6 +10,9 @@ pub const HEADER_LEN: usize = 512;
 /// The smallest segment.
 pub const MIN_SEGMENT_SIZE: u64 = 64 * 1024;
 
+/// The smallest write unit: a header takes one, and no device writes less.
+pub const MIN_WRITE_UNIT: u32 = 512;
+
 const MAGIC: [u8; 8] = *b"SIDINGLG";
 const CHECKED_LEN: usize = HEADER_LEN - 4;
 
@@ -107,6 +110,12 @@ pub enum HeaderError {
     Malformed(Malformed),
 }
 
+impl From<Malformed> for HeaderError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
 impl SegmentHeader {
     /// The first LSN of the segment, where this header stands.
     #[must_use]
@@ -159,8 +168,8 @@ impl SegmentHeader {
     /// [`HeaderError`]: blank, foreign, newer, or damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let mut rest = bytes;
-        let checked = take(&mut rest, CHECKED_LEN).map_err(HeaderError::Malformed)?;
-        let crc = u32::from_le_bytes(take_array(&mut rest).map_err(HeaderError::Malformed)?);
+        let checked = take(&mut rest, CHECKED_LEN)?;
+        let crc = u32::from_le_bytes(take_array(&mut rest)?);
         if checked.iter().all(|byte| *byte == 0) && crc == 0 {
             return Err(HeaderError::Blank);
         }
@@ -170,7 +179,7 @@ impl SegmentHeader {
 
     fn parse(mut bytes: &[u8], valid: bool) -> Result<Self, HeaderError> {
         let input = &mut bytes;
-        let magic = take_array::<8>(input).map_err(HeaderError::Malformed)?;
+        let magic = take_array::<8>(input)?;
         let torn = magic.iter().zip(MAGIC).all(|(byte, whole)| *byte == 0 || *byte == whole);
         if !valid && torn && magic != MAGIC {
             // A header that was being written over zeros, torn in its first bytes.
@@ -183,40 +192,46 @@ impl SegmentHeader {
         if !valid {
             return Err(HeaderError::Malformed(Malformed::Checksum));
         }
-        let version = u32::from_le_bytes(take_array(input).map_err(HeaderError::Malformed)?);
+        let version = u32::from_le_bytes(take_array(input)?);
         if version > VERSION {
             return Err(HeaderError::Version(version));
         }
-        let header = Self::fields(input).map_err(HeaderError::Malformed)?;
-        if header.incompatible != 0 {
-            return Err(HeaderError::Feature(header.incompatible));
+        if version != VERSION {
+            return Err(HeaderError::Malformed(Malformed::Field("version")));
         }
-        Ok(header)
+        if super::size(u32::from_le_bytes(take_array(input)?)) != HEADER_LEN {
+            return Err(HeaderError::Malformed(Malformed::Field("len")));
+        }
+        let compatible = u64::from_le_bytes(take_array(input)?);
+        let incompatible = u64::from_le_bytes(take_array(input)?);
+        if incompatible != 0 {
+            // What follows may mean anything.
+            return Err(HeaderError::Feature(incompatible));
+        }
+        Ok(Self::fields(input, compatible)?)
     }
 
-    fn fields(input: &mut &[u8]) -> Result<Self, Malformed> {
-        let len = input.read_u32::<LE>()?;
-        let compatible = input.read_u64::<LE>()?;
-        let incompatible = input.read_u64::<LE>()?;
+    /// All behind the feature bits.
+    fn fields(input: &mut &[u8], compatible: u64) -> Result<Self, Malformed> {
         let log_id = take_array(input)?;
         let path_id = take_array(input)?;
         let discipline = Discipline::from_code(input.read_u8()?);
         let reserved = take_array::<3>(input)?;
+        let (incarnation, epoch) = (input.read_u32::<LE>()?, input.read_u32::<LE>()?);
+        let (write_unit, segment_size) = (input.read_u32::<LE>()?, input.read_u64::<LE>()?);
+        let (number, first_lsn) = (input.read_u64::<LE>()?, input.read_u64::<LE>()?);
         let header = Self {
             compatible,
-            incompatible,
+            incompatible: 0,
             log_id,
             path_id,
             discipline: discipline.ok_or(Malformed::Field("discipline"))?,
-            incarnation: input.read_u32::<LE>()?,
-            epoch: input.read_u32::<LE>()?,
-            write_unit: input.read_u32::<LE>()?,
-            segment_size: input.read_u64::<LE>()?,
-            number: input.read_u64::<LE>()?,
-            kept_end: {
-                let _first = input.read_u64::<LE>()?;
-                Lsn::new(input.read_u64::<LE>()?)
-            },
+            incarnation,
+            epoch,
+            write_unit,
+            segment_size,
+            number,
+            kept_end: Lsn::new(input.read_u64::<LE>()?),
             kept_digest: input.read_u32::<LE>()?,
             unit_block: input.read_u32::<LE>()?,
             oldest: Lsn::new(input.read_u64::<LE>()?),
@@ -224,21 +239,34 @@ impl SegmentHeader {
             keypoint_end: Lsn::new(input.read_u64::<LE>()?),
             created_ms: input.read_u64::<LE>()?,
         };
-        let unit = u64::from(header.write_unit);
-        if super::size(len) != HEADER_LEN || reserved != [0; 3] {
+        if reserved != [0; 3] {
             return Err(Malformed::Field("reserved"));
         }
-        if unit < 512 || !unit.is_power_of_two() || unit > MIN_SEGMENT_SIZE / 2 {
-            return Err(Malformed::Field("write_unit"));
-        }
-        if header.segment_size < MIN_SEGMENT_SIZE || !header.segment_size.is_multiple_of(unit) {
-            return Err(Malformed::Field("segment_size"));
-        }
-        if header.number.checked_mul(header.segment_size).is_none() {
+        check_sizes(write_unit, segment_size)?;
+        // The end of the segment must be a position too.
+        if number.checked_add(1).and_then(|next| next.checked_mul(segment_size)).is_none() {
             return Err(Malformed::Field("number"));
+        }
+        if header.first_lsn().get() != first_lsn {
+            return Err(Malformed::Field("first_lsn"));
         }
         Ok(header)
     }
+}
+
+/// Whether a log can have these sizes: a segment holds its header and room for a batch.
+pub(super) fn check_sizes(write_unit: u32, segment_size: u64) -> Result<(), Malformed> {
+    let unit = u64::from(write_unit);
+    if write_unit < MIN_WRITE_UNIT || !write_unit.is_power_of_two() {
+        return Err(Malformed::Field("write_unit"));
+    }
+    if segment_size < MIN_SEGMENT_SIZE || !segment_size.is_multiple_of(unit) {
+        return Err(Malformed::Field("segment_size"));
+    }
+    if unit > segment_size / 2 {
+        return Err(Malformed::Field("write_unit"));
+    }
+    Ok(())
 }
 
 /// The file name of segment `number`: sixteen hexadecimal digits and `.seg`.

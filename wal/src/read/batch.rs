@@ -166,6 +166,13 @@ impl<'a> Records<'a> {
         let rest = bytes.get(BATCH_HEADER_LEN..).unwrap_or_default();
         Self { rest, lsn: batch.plus(wide(BATCH_HEADER_LEN)) }
     }
+
+    /// The records from the one at `lsn` on, which must be one of these.
+    #[must_use]
+    pub fn starting_at(self, lsn: Lsn) -> Self {
+        let passed = usize::try_from(lsn.since(self.lsn)).unwrap_or(usize::MAX);
+        Self { rest: self.rest.get(passed..).unwrap_or_default(), lsn: lsn.max(self.lsn) }
+    }
 }
 
 impl<'a> Iterator for Records<'a> {

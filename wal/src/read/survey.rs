@@ -11,7 +11,8 @@ use super::rows::{Decision, row};
 use super::segments::{Segment, Segments};
 use crate::disk::Disk;
 use crate::format::{
-    BATCH_HEADER_LEN, ControlSlot, Discipline, LogId, SegmentHeader, segment_file_name, wide,
+    BATCH_HEADER_LEN, ControlSlot, Discipline, LogId, RECORD_HEADER_LEN, SegmentHeader,
+    segment_file_name, wide,
 };
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
@@ -340,6 +341,11 @@ impl Surveyor {
                 survey.keypoint = (header.keypoint_begin, header.keypoint_end);
             }
             survey.oldest = survey.oldest.max(header.oldest);
+        }
+        if !survey.keypoint.1.is_zero() {
+            // It was named once KP_END was durable.
+            let behind = survey.keypoint.1.plus(wide(RECORD_HEADER_LEN));
+            survey.known_durable = survey.known_durable.max(behind);
         }
         let first = survey.segments.first_lsn(bottom);
         survey.proven = first <= last.map_or(first, |header| header.oldest) || slot.is_some();

@@ -1,0 +1,174 @@
+//! The chain of a unit: its records linked backward, newest to oldest.
+//!
+//! A compensation record says what is left to undo: a walk over *effects* skips everything above
+//! its `undo_next` (ARIES, Mohan et al. 1992), a walk over *records* skips nothing.
+
+use crate::format::{Compensation, Kind, RecordHeader, wide};
+use crate::stream::RecordBuf;
+use crate::{Error, ErrorKind, Lsn, Result};
+
+/// Gives single records.
+pub trait Fetch {
+    /// Fetches the record at `lsn`.
+    ///
+    /// # Errors
+    ///
+    /// `Trimmed`, `NotFound`, or what is wrong with the record.
+    fn fetch(&self, lsn: Lsn, into: &mut RecordBuf) -> Result<RecordHeader>;
+}
+
+/// A walk along a chain. One record is in memory at a time.
+#[derive(Debug)]
+pub struct Walk {
+    unit: u64,
+    next: Lsn,
+    floor: Lsn,
+    /// Records above this one were undone.
+    skip_above: Lsn,
+    effects: bool,
+    buf: RecordBuf,
+}
+
+impl Walk {
+    /// Every record of `unit` from `head` down to `floor`, fork records left out.
+    #[must_use]
+    pub fn records(unit: u64, head: Lsn, floor: Lsn) -> Self {
+        let buf = RecordBuf::new();
+        Self { unit, next: head, floor, skip_above: Lsn::MAX, effects: false, buf }
+    }
+
+    /// Only DATA that no compensation record has undone.
+    #[must_use]
+    pub fn effects(unit: u64, head: Lsn, floor: Lsn) -> Self {
+        Self { effects: true, ..Self::records(unit, head, floor) }
+    }
+
+    /// Where the walk goes on, and above which position everything was undone.
+    #[must_use]
+    pub fn position(&self) -> (Lsn, Lsn) {
+        (self.next, self.skip_above)
+    }
+
+    /// Goes on at a position that [`Walk::position`] gave.
+    pub fn resume(&mut self, position: (Lsn, Lsn)) {
+        (self.next, self.skip_above) = position;
+    }
+
+    /// The payload of the record that [`Walk::step`] gave last.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.buf.payload()
+    }
+
+    /// The next older record; none at the end of the chain.
+    ///
+    /// # Errors
+    ///
+    /// What [`Fetch::fetch`] says; [`ErrorKind::Corrupt`] if the chain leads to a record of
+    /// another unit, or does not lead backward.
+    pub fn step(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
+        while !self.next.is_zero() && self.next >= self.floor {
+            let lsn = self.next;
+            let header = source.fetch(lsn, &mut self.buf)?;
+            if header.unit != self.unit || header.prev >= lsn {
+                let what = format!("the chain of unit {:#x} is broken", self.unit);
+                return Err(Error::new(ErrorKind::Corrupt, what).at(lsn));
+            }
+            self.next = header.prev;
+            if header.kind == Kind::Fork {
+                continue;
+            }
+            if !self.effects {
+                return Ok(Some((lsn, header)));
+            }
+            if lsn > self.skip_above {
+                continue;
+            }
+            match header.kind {
+                Kind::Data => return Ok(Some((lsn, header))),
+                Kind::Compensation => {
+                    if let Ok(undone) = Compensation::decode(self.buf.payload()) {
+                        self.skip_above = undone.undo_next.min(self.skip_above);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How many positions of a chain are in memory at once when it is read oldest first.
+const WINDOW: usize = 1 << 16;
+
+/// A chain's effects, oldest to newest.
+///
+/// The chain leads backward, so it is walked once to the end, remembering one position in every
+/// window, and then window by window from the oldest on: memory is bounded by a window and eight
+/// bytes for each window more.
+#[derive(Debug)]
+pub struct Forward {
+    walk: Walk,
+    /// Where each window starts, newest first.
+    windows: Vec<(Lsn, Lsn)>,
+    /// The window at hand, newest first.
+    lsns: Vec<Lsn>,
+    buf: RecordBuf,
+    started: bool,
+}
+
+impl Forward {
+    /// The effects of `unit` from `head` down to `floor`.
+    #[must_use]
+    pub fn new(unit: u64, head: Lsn, floor: Lsn) -> Self {
+        Self {
+            walk: Walk::effects(unit, head, floor),
+            windows: Vec::new(),
+            lsns: Vec::new(),
+            buf: RecordBuf::new(),
+            started: false,
+        }
+    }
+
+    /// The payload of the record that [`Forward::step`] gave last.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.buf.payload()
+    }
+
+    /// The next newer record; none behind the newest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Walk::step`].
+    pub fn step(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
+        if !self.started {
+            self.started = true;
+            self.survey(source)?;
+        }
+        if self.lsns.is_empty() {
+            let Some(window) = self.windows.pop() else { return Ok(None) };
+            self.walk.resume(window);
+            for _ in 0..WINDOW {
+                let Some((lsn, _)) = self.walk.step(source)? else { break };
+                self.lsns.push(lsn);
+            }
+        }
+        let Some(lsn) = self.lsns.pop() else { return Ok(None) };
+        Ok(Some((lsn, source.fetch(lsn, &mut self.buf)?)))
+    }
+
+    fn survey(&mut self, source: &dyn Fetch) -> Result<()> {
+        let mut count = 0_u64;
+        loop {
+            let position = self.walk.position();
+            if self.walk.step(source)?.is_none() {
+                return Ok(());
+            }
+            if count.is_multiple_of(wide(WINDOW)) {
+                self.windows.push(position);
+            }
+            count += 1;
+        }
+    }
+}

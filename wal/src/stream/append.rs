@@ -1,0 +1,210 @@
+//! Appending: checksum outside the lock, one short critical section, and what to do when there
+//! is no room. Nobody waits for room while holding a lock.
+
+use super::{Stream, in_callback};
+use crate::format::{Kind, MAX_GID};
+use crate::write::{Class, Core, Done, Draft, Placed, Refusal, Verdict};
+use crate::{Error, ErrorKind, Lsn, Result};
+use std::sync::Arc;
+
+/// How a call gets on when the reserve is what it lives from.
+type Step<'a, T> = &'a mut dyn FnMut(&mut Core) -> std::result::Result<T, Refusal>;
+
+/// A record that was placed, and the word of its batch.
+#[derive(Debug)]
+pub struct Pending {
+    /// Where it stands.
+    pub placed: Placed,
+    /// Who is told when it is durable.
+    pub done: Option<Arc<Done>>,
+}
+
+impl Stream {
+    /// Begins a unit of work.
+    ///
+    /// # Errors
+    ///
+    /// The log failed.
+    pub fn begin(&self) -> Result<u64> {
+        let now = self.clock.wall_ms();
+        loop {
+            {
+                let mut core = self.core();
+                if let Some(error) = core.writer.failure() {
+                    return Err(error);
+                }
+                if let Some(unit) = core.begin(now) {
+                    return Ok(unit);
+                }
+            }
+            self.next_block(self.unit_block())?;
+        }
+    }
+
+    /// Appends DATA or CLR of a unit. Returns where it stands; nothing is durable yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::UnitEnded`], [`ErrorKind::LogFull`], or the log
+    /// failed. Nothing was appended.
+    pub fn append(&self, unit: u64, kind: Kind, resource: u16, payload: &[u8]) -> Result<Placed> {
+        let max = self.settings.max_record;
+        if payload.len() > max {
+            let what = format!("the record has {} bytes, the limit is {max}", payload.len());
+            return Err(Error::new(ErrorKind::TooLarge, what)
+                .advise("split it, or open the log with a larger max_record"));
+        }
+        let new = Draft::new(kind, resource, payload);
+        let class = if kind == Kind::Data { Class::Ordinary } else { Class::Reserved };
+        let now = self.now();
+        self.in_room(class, &mut |core| core.append(unit, &new, class, now))
+    }
+
+    /// Appends END of a unit and asks for durability.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn end_unit(&self, unit: u64) -> Result<Pending> {
+        let new = Draft::new(Kind::End, 0, &[]);
+        let now = self.now();
+        self.forced(true, &mut |core| core.append(unit, &new, Class::Reserved, now))
+    }
+
+    /// Appends PREPARE and asks for durability.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::DuplicateGid`], [`ErrorKind::Invalid`], or as [`Stream::append`].
+    pub fn prepare(&self, unit: u64, gid: &[u8]) -> Result<Pending> {
+        if gid.is_empty() || gid.len() > MAX_GID {
+            let what = format!("a gid has 1 to {MAX_GID} bytes, this one has {}", gid.len());
+            return Err(Error::new(ErrorKind::Invalid, what));
+        }
+        let (wall, now) = (self.clock.wall_ms(), self.now());
+        loop {
+            let held = self.core().units.gid_holder(gid);
+            if let Some(crate::units::GidHolder::Ending(next)) = held {
+                self.ensure_durable(next)?;
+                continue;
+            }
+            return self.forced(true, &mut |core| core.prepare(unit, gid, wall, now));
+        }
+    }
+
+    /// Appends COMMIT or ABORT; `force` asks for durability.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyDecided`], or as [`Stream::append`]. Nothing was decided.
+    pub fn decide(&self, unit: u64, how: &Verdict, force: bool) -> Result<Pending> {
+        let now = self.now();
+        self.forced(force, &mut |core| core.decide(unit, how, now))
+    }
+
+    /// One unit in one step: DATA and COMMIT with END, in one critical section.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`]. Nothing was appended that would ever count.
+    pub fn write(&self, resource: u16, payload: &[u8], force: bool) -> Result<Pending> {
+        let unit = self.begin()?;
+        let result = self.append(unit, Kind::Data, resource, payload).and_then(|_| {
+            let how = Verdict { commit: true, end: true, ..Verdict::default() };
+            self.decide(unit, &how, force)
+        });
+        if result.is_err() {
+            self.give_up(unit);
+        }
+        result
+    }
+
+    /// Ends a unit that nobody will go on with: forgotten if it wrote nothing, else ABORT with
+    /// END under deferred apply, undo to come under repeat history. Never waits, never fails; if
+    /// there is no room now the unit stays, marked.
+    pub fn give_up(&self, unit: u64) {
+        let now = self.now();
+        self.core().give_up(unit, now);
+    }
+
+    /// Appends a record of the log itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn append_of_log(&self, kind: Kind, payload: &[u8]) -> Result<Placed> {
+        self.in_room(Class::Reserved, &mut |core| core.append_of_log(kind, payload))
+    }
+
+    /// The same, as the first record of a batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn append_first(&self, kind: Kind, payload: &[u8]) -> Result<Placed> {
+        self.in_room(Class::Reserved, &mut |core| {
+            core.writer.close_batch();
+            core.append_of_log(kind, payload)
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.monotonic_ms()
+    }
+
+    fn forced(&self, force: bool, step: Step<'_, Placed>) -> Result<Pending> {
+        self.in_room(Class::Reserved, &mut |core| {
+            let placed = step(core)?;
+            if force {
+                core.writer.want(placed.next);
+            }
+            Ok(Pending { done: core.writer.done(placed.lsn), placed })
+        })
+    }
+
+    /// Runs a step under the lock until there is room for it.
+    fn in_room<T>(&self, class: Class, step: Step<'_, T>) -> Result<T> {
+        loop {
+            let (refusal, blocked) = {
+                let mut core = self.core();
+                match step(&mut core) {
+                    Ok(value) => {
+                        let bulk = core.writer.has_closed();
+                        drop(core);
+                        if bulk && self.settings.threads {
+                            self.kick();
+                        }
+                        return Ok(value);
+                    }
+                    Err(refusal) => (refusal, core.writer.oldest_pending()),
+                }
+            };
+            match refusal {
+                Refusal::Error(error) => return Err(error),
+                Refusal::Ring => self.wait_for_ring(blocked)?,
+                Refusal::Segment => self.make_space().map_err(|error| no_space(error, class))?,
+            }
+        }
+    }
+
+    /// Waits until the oldest batch in memory is durable.
+    fn wait_for_ring(&self, oldest: Option<(Lsn, Arc<Done>)>) -> Result<()> {
+        let Some((upto, done)) = oldest else { return Ok(()) };
+        if in_callback() {
+            let what = "the log's memory is full, and the call would wait inside a callback";
+            return Err(Error::new(ErrorKind::WouldBlock, what));
+        }
+        self.core().writer.want(upto);
+        self.wait_durable(upto, Some(&done))
+    }
+}
+
+fn no_space(error: Error, class: Class) -> Error {
+    let what = match class {
+        Class::Ordinary => "the log is full for new work; units that exist can still be ended",
+        Class::Reserved => "the log is full, its reserve used up",
+    };
+    Error::new(ErrorKind::LogFull, what)
+        .caused_by(error)
+        .advise("end units, report a redo position, free disk space, or raise max_log_bytes")
+}

@@ -1,0 +1,260 @@
+//! Segments ahead of use: zero-filled and synced, or recycled; a name, a blank header, and the
+//! directory synced.
+//!
+//! A new file: 1. create, 2. zeros, 3. sync, 4. sync the directory. A recycled one: 1. its header
+//! block is zeroed, durably, 2. it is renamed, 3. the directory is synced. A crash anywhere
+//! leaves a blank or a short file above the live segments, or a leftover below them; both are
+//! prepared anew. No record is placed in a segment before its last step is done.
+//!
+//! The first segment of an open that starts without a prepared one is filled in steps, ahead of
+//! the writer. A failure here is not a failed log: records stop at what is prepared.
+//!
+//! Of what is prepared, ordinary records leave the reserve ([`Core::reserve`]) free, and behind
+//! it one prepared segment is kept for the next unclean open alone.
+//!
+//! [`Core::reserve`]: crate::write::Core::reserve
+
+use super::{Stream, lock};
+use crate::disk::{AlignedBuf, LogFile};
+use crate::format::{segment_file_name, wide};
+use crate::{Error, ErrorKind, Lsn, Result};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes zero-filled at a time.
+const STEP: u64 = 1 << 20;
+
+/// How far ahead of the writer a segment is filled in steps, in bytes.
+pub const AHEAD: u64 = 4 << 20;
+
+/// Trimmed segments kept for recycling.
+const RECYCLED: usize = 4;
+
+/// What stands ready behind the open segment.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The number of the last segment that exists, prepared or open.
+    pub last: u64,
+    /// Bytes of the open segment that are filled.
+    pub filled: u64,
+    /// Prepared segments, whole and synced, in a row behind the open one.
+    pub ready: BTreeMap<u64, Arc<dyn LogFile>>,
+    /// Files of trimmed segments, to be used again.
+    pub free: Vec<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Preparer {
+    now: Prepared,
+    /// The open segment, while it is filled in steps.
+    open: u64,
+}
+
+impl Preparer {
+    pub(super) fn new(now: Prepared) -> Self {
+        let ready = wide(now.ready.len());
+        Self { open: now.last.saturating_sub(ready), now }
+    }
+}
+
+impl Stream {
+    /// Whether more should be prepared: less than the reserve and a step lies ahead.
+    #[must_use]
+    pub fn needs_preparing(&self) -> bool {
+        let ahead = AHEAD.min(self.settings.segment_size);
+        let hard = self.hard_limit(&lock(&self.preparer));
+        let core = self.core();
+        hard < core.writer.end().plus(core.reserve()).plus(ahead)
+    }
+
+    fn hard_limit(&self, preparer: &Preparer) -> Lsn {
+        let size = self.settings.segment_size;
+        let first = |number: u64| Lsn::new(number.saturating_mul(size));
+        if preparer.now.ready.is_empty() {
+            let filled =
+                if preparer.now.last == preparer.open { preparer.now.filled } else { size };
+            return first(preparer.now.last).plus(filled.min(size));
+        }
+        // The last one is for the next unclean open alone.
+        first(preparer.now.last)
+    }
+
+    pub(super) fn update_limits(&self) {
+        let hard = self.hard_limit(&lock(&self.preparer));
+        let segments = self.segments().len();
+        let mut core = self.core();
+        core.set_terms(self.settings.write_unit, segments);
+        core.set_hard_limit(hard);
+    }
+
+    /// Prepares one step more: a part of the open segment, or one segment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::LogFull`] at `max_log_bytes` or on a full disk, else what the disk says. The
+    /// log goes on in what is prepared.
+    pub fn prepare_step(&self, paced: bool) -> Result<()> {
+        let mut preparer = lock(&self.preparer);
+        let result = if preparer.now.last == preparer.open
+            && preparer.now.filled < self.settings.segment_size
+        {
+            self.fill_open(&mut preparer)
+        } else {
+            self.prepare_segment(&mut preparer, paced)
+        };
+        drop(preparer);
+        self.update_limits();
+        result
+    }
+
+    fn fill_open(&self, preparer: &mut Preparer) -> Result<()> {
+        let name = segment_file_name(preparer.open);
+        let size = self.settings.segment_size;
+        let from = preparer.now.filled;
+        let to = from.saturating_add(STEP).min(size);
+        let Some(segment) = self.segments().get(preparer.open).cloned() else {
+            preparer.now.filled = size;
+            return Ok(());
+        };
+        fill(&*segment.file, from, to, &|| {})
+            .and_then(|()| segment.file.sync())
+            .map_err(|cause| full(&name, cause))?;
+        preparer.now.filled = to;
+        Ok(())
+    }
+
+    fn prepare_segment(&self, preparer: &mut Preparer, paced: bool) -> Result<()> {
+        let number = preparer.now.last.saturating_add(1);
+        let size = self.settings.segment_size;
+        let oldest = self.segments().oldest_number().unwrap_or(number);
+        let free = wide(preparer.now.free.len());
+        let files = number.saturating_sub(oldest).saturating_add(1);
+        let recycle = preparer.now.free.pop();
+        let more = if recycle.is_some() { 0 } else { free };
+        if let Some(max) = self.settings.max_log_bytes
+            && files.saturating_add(more).saturating_mul(size) > max
+        {
+            preparer.now.free.extend(recycle);
+            let what = format!("the log may not grow beyond max_log_bytes ({max})");
+            return Err(Error::new(ErrorKind::LogFull, what).advise(
+                "see what retains it (why_retained), report a redo position, or raise the limit",
+            ));
+        }
+        let recycled = recycle.map(|old| self.recycle(old, number));
+        let file = match recycled {
+            Some(Ok(Some(file))) => file,
+            _ => self.create_segment(number, paced)?,
+        };
+        preparer.now.ready.insert(number, file);
+        preparer.now.last = number;
+        Ok(())
+    }
+
+    /// Gives a trimmed segment a new number. None: it cannot be used.
+    fn recycle(&self, old: u64, number: u64) -> io::Result<Option<Arc<dyn LogFile>>> {
+        let (from, to) = (segment_file_name(old), segment_file_name(number));
+        let file = self.disk.open(&from)?;
+        if file.len()? != self.settings.segment_size {
+            self.disk.remove(&from)?;
+            return Ok(None);
+        }
+        let unit = crate::format::size(self.settings.write_unit);
+        file.write_at(0, &[AlignedBuf::zeroed(unit.max(4096)).as_slice()], true)?;
+        self.disk.rename(&from, &to)?;
+        self.disk.sync_dir()?;
+        Ok(Some(file))
+    }
+
+    fn create_segment(&self, number: u64, paced: bool) -> Result<Arc<dyn LogFile>> {
+        let name = segment_file_name(number);
+        let pause = || {
+            if paced && !self.hurry.load(Ordering::Relaxed) && !self.is_stopping() {
+                std::thread::sleep(std::time::Duration::from_millis(4));
+            }
+        };
+        let result = create_filled(&*self.disk, &name, self.settings.segment_size, &pause);
+        result.map_err(|cause| {
+            // What was begun is of no use to anybody; a file that stays is found at the next open.
+            let _ = self.disk.remove(&name);
+            full(&name, cause)
+        })
+    }
+
+    /// Prepares until records of `class` fit again; called by whoever needs the room.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::LogFull`] if nothing can be freed either.
+    pub(super) fn make_space(&self) -> Result<()> {
+        self.hurry.store(true, Ordering::Relaxed);
+        let mut result = self.prepare_step(false);
+        self.hurry.store(false, Ordering::Relaxed);
+        if result.is_err() && self.reclaim.get().is_some_and(|reclaim| reclaim()) {
+            result = self.prepare_step(false);
+        }
+        result
+    }
+
+    pub(super) fn take_prepared(&self, number: u64) -> Option<Arc<dyn LogFile>> {
+        let mut preparer = lock(&self.preparer);
+        let file = preparer.now.ready.remove(&number)?;
+        preparer.open = number;
+        preparer.now.filled = self.settings.segment_size;
+        Some(file)
+    }
+
+    /// Files of trimmed segments: a few are kept to be used again, the rest is removed.
+    pub(super) fn free(&self, numbers: impl Iterator<Item = u64>) {
+        let mut preparer = lock(&self.preparer);
+        for number in numbers {
+            if preparer.now.free.len() < RECYCLED {
+                preparer.now.free.push(number);
+            } else {
+                // A leftover that stays is removed by the next open.
+                let _ = self.disk.remove(&segment_file_name(number));
+            }
+        }
+    }
+}
+
+/// Creates a blank segment of `len` bytes: created, filled, synced, the directory synced.
+///
+/// # Errors
+///
+/// What the disk says.
+pub fn create_filled(
+    disk: &dyn crate::disk::Disk,
+    name: &str,
+    len: u64,
+    pause: &dyn Fn(),
+) -> io::Result<Arc<dyn LogFile>> {
+    let file = match disk.create(name) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => disk.open(name)?,
+        other => other?,
+    };
+    fill(&*file, 0, len, pause)?;
+    file.sync()?;
+    disk.sync_dir()?;
+    Ok(file)
+}
+
+fn fill(file: &dyn LogFile, from: u64, to: u64, pause: &dyn Fn()) -> io::Result<()> {
+    let step = to.saturating_sub(from).min(STEP);
+    let zeros = AlignedBuf::zeroed(usize::try_from(step).unwrap_or_default());
+    let mut at = from;
+    while at < to {
+        let len = usize::try_from((to - at).min(STEP)).unwrap_or_default();
+        file.write_at(at, &[zeros.get(..len).unwrap_or_default()], false)?;
+        at = at.saturating_add(wide(len));
+        pause();
+    }
+    Ok(())
+}
+
+fn full(name: &str, cause: io::Error) -> Error {
+    Error::io("the next segment cannot be prepared", cause)
+        .file(name)
+        .advise("free some room on the disk; the log goes on in what is prepared")
+}

@@ -1,0 +1,295 @@
+//! The unit table: every live unit of work, its chain, and what it pins (`A.2` of the protocol).
+//!
+//! Pure. One table serves the running log, keypoints and restart: restart applies records to it
+//! with [`Units::replay`], the running log with [`Units::appended`].
+
+mod replay;
+
+use crate::Lsn;
+use crate::format::{Kind, SPtr, UnitEntry, UnitState, flags};
+use std::collections::{BTreeMap, HashMap};
+
+/// A live unit of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Where it stands.
+    pub state: UnitState,
+    /// Its newest record on the main log; zero before the first.
+    pub head: Lsn,
+    /// Its oldest record on the main log that was not moved; head < floor: there is none.
+    pub floor: Lsn,
+    /// The newest copy of its moved records.
+    pub sec: SPtr,
+    /// How often it was moved.
+    pub moves: u32,
+    /// Its COMMIT, or zero.
+    pub commit: Lsn,
+    /// Its first record ever.
+    pub first: Lsn,
+    /// Milliseconds since 1970 when it began.
+    pub started_ms: u64,
+    /// Monotonic milliseconds when it was prepared in this open, and those of earlier opens.
+    pub in_doubt: (Option<u64>, u64),
+    /// Records and bytes on the main log.
+    pub main: (u64, u64),
+    /// The name the coordinator knows it by; empty before PREPARE.
+    pub gid: Vec<u8>,
+    /// Whether it was prepared: such a unit was in doubt before it was decided.
+    pub prepared: bool,
+}
+
+impl Unit {
+    fn new(started_ms: u64) -> Self {
+        Self {
+            state: UnitState::InFlight,
+            head: Lsn::ZERO,
+            floor: Lsn::new(1),
+            sec: SPtr::NONE,
+            moves: 0,
+            commit: Lsn::ZERO,
+            first: Lsn::ZERO,
+            started_ms,
+            in_doubt: (None, 0),
+            main: (0, 0),
+            gid: Vec::new(),
+            prepared: false,
+        }
+    }
+
+    /// The oldest position of the main log that it needs; [`Lsn::MAX`] if none.
+    #[must_use]
+    pub fn live_low(&self) -> Lsn {
+        if self.head >= self.floor { self.floor } else { Lsn::MAX }
+    }
+
+    /// Whether it has no record anywhere.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.head.is_zero() && self.sec == SPtr::NONE
+    }
+
+    /// Milliseconds it has been in doubt, over all opens.
+    #[must_use]
+    pub fn in_doubt_ms(&self, now_ms: u64) -> u64 {
+        let (since, before) = self.in_doubt;
+        since.map_or(before, |since| before.saturating_add(now_ms.saturating_sub(since)))
+    }
+
+    /// The append rule: a record of the unit was written at `lsn`.
+    fn extend(&mut self, lsn: Lsn, bytes: u64) {
+        if self.head < self.floor {
+            self.floor = lsn;
+        }
+        if self.first.is_zero() {
+            self.first = lsn;
+        }
+        self.head = lsn;
+        self.main = (self.main.0.saturating_add(1), self.main.1.saturating_add(bytes));
+    }
+
+    fn from_entry(entry: UnitEntry) -> Self {
+        Self {
+            state: entry.state,
+            head: entry.head,
+            floor: entry.floor,
+            sec: entry.sec,
+            moves: entry.moves,
+            commit: entry.commit,
+            first: entry.first,
+            started_ms: entry.started_ms,
+            in_doubt: (None, entry.in_doubt_ms),
+            main: entry.main,
+            prepared: !entry.gid.is_empty(),
+            gid: entry.gid,
+        }
+    }
+
+    fn entry(&self, unit: u64, now_ms: u64) -> UnitEntry {
+        UnitEntry {
+            unit,
+            state: self.state,
+            head: self.head,
+            floor: self.floor,
+            sec: self.sec,
+            moves: self.moves,
+            commit: self.commit,
+            first: self.first,
+            started_ms: self.started_ms,
+            in_doubt_ms: self.in_doubt_ms(now_ms),
+            main: self.main,
+            secondary: (0, 0),
+            gid: self.gid.clone(),
+        }
+    }
+}
+
+/// A unit whose END is appended and not durable: it pins what it pinned.
+#[derive(Clone, Debug)]
+struct Ending {
+    unit: u64,
+    pin: Lsn,
+    gid: Vec<u8>,
+}
+
+/// Who has a gid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GidHolder {
+    /// A live unit.
+    Live(u64),
+    /// A unit whose END is not durable; the gid is free once all below this is.
+    Ending(Lsn),
+}
+
+/// All live units, and those that are ending.
+#[derive(Clone, Debug, Default)]
+pub struct Units {
+    live: HashMap<u64, Unit>,
+    gids: HashMap<Vec<u8>, GidHolder>,
+    /// By the position behind their END.
+    ending: BTreeMap<Lsn, Ending>,
+}
+
+impl Units {
+    /// Registers a unit that began now and has written nothing.
+    pub fn begin(&mut self, unit: u64, started_ms: u64) {
+        self.live.insert(unit, Unit::new(started_ms));
+    }
+
+    /// Forgets a unit that never wrote a record.
+    pub fn forget_blank(&mut self, unit: u64) {
+        if self.live.get(&unit).is_some_and(Unit::is_blank) {
+            self.live.remove(&unit);
+        }
+    }
+
+    /// A live unit.
+    #[must_use]
+    pub fn get(&self, unit: u64) -> Option<&Unit> {
+        self.live.get(&unit)
+    }
+
+    /// How many units are live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether no unit is live.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Every live unit, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Unit)> {
+        self.live.iter().map(|(unit, state)| (*unit, state))
+    }
+
+    /// The numbers of all live units, lowest first.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.live.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Who has this gid.
+    #[must_use]
+    pub fn gid_holder(&self, gid: &[u8]) -> Option<GidHolder> {
+        self.gids.get(gid).copied()
+    }
+
+    /// Takes note of a record that was just appended for `unit`, its END at `next` included.
+    pub fn appended(&mut self, unit: u64, record: &Applied<'_>, now_ms: u64) {
+        let Some(entry) = self.live.get_mut(&unit) else { return };
+        entry.extend(record.lsn, record.next.since(record.lsn));
+        match record.kind {
+            Kind::Prepare => {
+                entry.state = UnitState::InDoubt;
+                entry.in_doubt.0 = Some(now_ms);
+                entry.gid = record.gid.to_vec();
+                entry.prepared = true;
+                self.gids.insert(record.gid.to_vec(), GidHolder::Live(unit));
+            }
+            Kind::Commit | Kind::Abort => entry.decide(record, now_ms),
+            _ => {}
+        }
+        if record.ends() {
+            self.end(unit, record.next);
+        }
+    }
+
+    fn end(&mut self, unit: u64, next: Lsn) {
+        let Some(entry) = self.live.remove(&unit) else { return };
+        if !entry.gid.is_empty() {
+            self.gids.insert(entry.gid.clone(), GidHolder::Ending(next));
+        }
+        // A read of what it wrote, or a crash that loses END, still needs all of it.
+        self.ending.insert(next, Ending { unit, pin: entry.live_low(), gid: entry.gid });
+    }
+
+    /// Everything below `durable` is: units whose END lies there pin nothing more.
+    pub fn settle(&mut self, durable: Lsn) {
+        while let Some(first) = self.ending.first_entry().filter(|first| *first.key() <= durable) {
+            let (next, ended) = (*first.key(), first.remove());
+            if self.gids.get(&ended.gid) == Some(&GidHolder::Ending(next)) {
+                self.gids.remove(&ended.gid);
+            }
+        }
+    }
+
+    /// The oldest position that a live or ending unit needs, and that unit.
+    #[must_use]
+    pub fn low(&self) -> Option<(Lsn, u64)> {
+        let live = self.live.iter().map(|(unit, entry)| (entry.live_low(), *unit));
+        let ending = self.ending.values().map(|ending| (ending.pin, ending.unit));
+        live.chain(ending).filter(|(low, _)| *low < Lsn::MAX).min()
+    }
+
+    /// What a keypoint says of a unit; none if it has no record, or ended.
+    #[must_use]
+    pub fn entry(&self, unit: u64, now_ms: u64) -> Option<UnitEntry> {
+        let entry = self.live.get(&unit).filter(|entry| !entry.is_blank())?;
+        Some(entry.entry(unit, now_ms))
+    }
+}
+
+impl Unit {
+    fn decide(&mut self, record: &Applied<'_>, now_ms: u64) {
+        self.in_doubt = (None, self.in_doubt_ms(now_ms));
+        if record.kind == Kind::Commit {
+            self.state = UnitState::Committed;
+            self.commit = record.lsn;
+        } else if record.repeat_history {
+            self.state = UnitState::BackingOut;
+        } else {
+            self.state = UnitState::Aborted;
+        }
+    }
+}
+
+/// A record of a unit, as the table sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'a> {
+    /// Where it stands.
+    pub lsn: Lsn,
+    /// The position behind it.
+    pub next: Lsn,
+    /// What it is.
+    pub kind: Kind,
+    /// Its flags.
+    pub flags: u8,
+    /// PREPARE: the gid. Else empty.
+    pub gid: &'a [u8],
+    /// Whether the log repeats history: ABORT without END then means undo is under way.
+    pub repeat_history: bool,
+}
+
+impl Applied<'_> {
+    /// Whether the unit ends with it.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        let decided = matches!(self.kind, Kind::Commit | Kind::Abort);
+        self.kind == Kind::End || (decided && self.flags & flags::END != 0)
+    }
+}

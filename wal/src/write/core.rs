@@ -1,0 +1,417 @@
+//! What is decided under the append lock: LSN, `prev`, ring space and the unit table, together.
+//!
+//! Pure. A unit's record and its entry in the table change in one step, so a table captured
+//! between two steps agrees with the log at that position.
+
+use super::writer::{Class, Refusal, Writer};
+use crate::format::{
+    Cause, Decision, Discipline, Kind, PreparePayload, RECORD_HEADER_LEN, RecordHeader, UnitState,
+    disk_len, flags, padded_record_len, wide,
+};
+use crate::units::{Applied, GidHolder, Units};
+use crate::{Error, ErrorKind, Lsn};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Outcomes of prepared units that ended are remembered for this many units.
+const REMEMBERED: usize = 1024;
+
+/// Bits of a unit's number that count within a block.
+const COUNTER_BITS: u32 = 40;
+
+/// A record that was placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Where it stands.
+    pub lsn: Lsn,
+    /// The position just behind it: durable once everything below is.
+    pub next: Lsn,
+}
+
+/// A record of a unit, before it has a place.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    /// What it is: DATA, CLR or END.
+    pub kind: Kind,
+    /// The embedder's number for what it changes.
+    pub resource: u16,
+    /// Its bytes.
+    pub payload: &'a [u8],
+    /// CRC32C of the bytes, computed before any lock.
+    pub payload_crc: u32,
+}
+
+impl<'a> Draft<'a> {
+    /// A record of `kind`; computes the checksum.
+    #[must_use]
+    pub fn new(kind: Kind, resource: u16, payload: &'a [u8]) -> Self {
+        Self { kind, resource, payload, payload_crc: crc32c::crc32c(payload) }
+    }
+}
+
+/// A decision, before it has a place.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// COMMIT, else ABORT.
+    pub commit: bool,
+    /// Whether the unit ends with it.
+    pub end: bool,
+    /// Decided without the coordinator.
+    pub heuristic: bool,
+    /// What decided.
+    pub cause: Cause,
+    /// Who decided; empty for the unit's own program.
+    pub who: String,
+}
+
+/// Everything under the append lock.
+#[derive(Debug)]
+pub struct Core {
+    /// Places records and plans flushes.
+    pub writer: Writer,
+    /// The live units.
+    pub units: Units,
+    discipline: Discipline,
+    /// For each segment, the smallest oldest-live LSN over its COMMITs.
+    commit_low: BTreeMap<u64, Lsn>,
+    /// Number of the last unit that was handed out.
+    last_unit: u64,
+    /// All units whose COMMIT lies below are in the embedder's files.
+    redo: Lsn,
+    /// Behind the last record that is more than a MARK.
+    content_end: Lsn,
+    segment_size: u64,
+    write_unit: u64,
+    /// How many segments a keypoint lists.
+    segments: usize,
+    hard_limit: Lsn,
+    /// Units whose ABORT found no room when they were dropped.
+    dropped: VecDeque<u64>,
+    remembered: VecDeque<(u64, bool)>,
+}
+
+impl Core {
+    /// The state of a log that goes on behind `writer`'s position.
+    #[must_use]
+    pub fn new(writer: Writer, units: Units, discipline: Discipline, segment_size: u64) -> Self {
+        let content_end = writer.end();
+        Self {
+            writer,
+            units,
+            discipline,
+            commit_low: BTreeMap::new(),
+            last_unit: 0,
+            redo: Lsn::ZERO,
+            content_end,
+            segment_size: segment_size.max(1),
+            write_unit: 512,
+            segments: 1,
+            hard_limit: Lsn::ZERO,
+            dropped: VecDeque::new(),
+            remembered: VecDeque::new(),
+        }
+    }
+
+    /// Begins to hand out units of `block`, which is durable.
+    pub fn use_block(&mut self, block: u32) {
+        self.last_unit = u64::from(block) << COUNTER_BITS;
+    }
+
+    /// Registers a new unit; none if the block is used up.
+    pub fn begin(&mut self, wall_ms: u64) -> Option<u64> {
+        let unit = self.last_unit.checked_add(1)?;
+        if unit.trailing_zeros() >= COUNTER_BITS {
+            return None;
+        }
+        self.last_unit = unit;
+        self.units.begin(unit, wall_ms);
+        self.refresh_limits();
+        Some(unit)
+    }
+
+    /// What the reserve is computed from besides the live units.
+    pub fn set_terms(&mut self, write_unit: u32, segments: usize) {
+        self.write_unit = u64::from(write_unit);
+        self.segments = segments;
+    }
+
+    /// Records may be placed below this LSN.
+    pub fn set_hard_limit(&mut self, hard: Lsn) {
+        self.hard_limit = hard;
+        self.refresh_limits();
+    }
+
+    /// Bytes that ordinary records leave free, so that all that lives can be ended and a
+    /// keypoint written: 512 a live unit (PREPARE, COMMIT or ABORT, END), a keypoint's table (368
+    /// a live unit, 24 a segment, three write units), and 256 write units, or half a segment if
+    /// that is less, for the padding of batches that hold one record.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        let padding = self.write_unit.saturating_mul(256).min(self.segment_size / 2);
+        wide(self.units.len())
+            .saturating_mul(512 + 368)
+            .saturating_add(wide(self.segments).saturating_mul(24))
+            .saturating_add(self.write_unit.saturating_mul(3))
+            .saturating_add(padding)
+    }
+
+    fn refresh_limits(&mut self) {
+        let soft = Lsn::new(self.hard_limit.get().saturating_sub(self.reserve()));
+        self.writer.set_limits(self.hard_limit, soft);
+    }
+
+    /// Ends a unit that nobody goes on with; see [`Stream::give_up`](crate::stream::Stream).
+    pub fn give_up(&mut self, unit: u64, now_ms: u64) {
+        self.units.forget_blank(unit);
+        let state = self.units.get(unit).map(|entry| entry.state);
+        if state != Some(UnitState::InFlight) {
+            return;
+        }
+        let end = !self.repeats_history();
+        let how = Verdict { end, cause: Cause::Drop, ..Verdict::default() };
+        if self.decide(unit, &how, now_ms).is_err() {
+            self.dropped.push_back(unit);
+        }
+    }
+
+    /// Tries once more to end the units that were dropped when there was no room.
+    pub fn retry_dropped(&mut self, now_ms: u64) {
+        for unit in std::mem::take(&mut self.dropped) {
+            self.give_up(unit, now_ms);
+        }
+    }
+
+    /// Appends DATA, CLR or END of a unit.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]; then nothing has changed.
+    pub fn append(
+        &mut self,
+        unit: u64,
+        new: &Draft<'_>,
+        class: Class,
+        now_ms: u64,
+    ) -> Result<Placed, Refusal> {
+        self.check(unit, new.kind)?;
+        let header = self.header(unit, new.kind, 0, new.resource, new.payload.len());
+        let header = RecordHeader { payload_crc: new.payload_crc, ..header };
+        self.put(&header, new.payload, class, &[], now_ms)
+    }
+
+    /// Appends PREPARE.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], [`ErrorKind::DuplicateGid`] among them; then nothing has changed.
+    pub fn prepare(
+        &mut self,
+        unit: u64,
+        gid: &[u8],
+        wall_ms: u64,
+        now_ms: u64,
+    ) -> Result<Placed, Refusal> {
+        self.check(unit, Kind::Prepare)?;
+        if let Some(GidHolder::Live(other)) = self.units.gid_holder(gid) {
+            let what = format!("the gid belongs to unit {other:#x}, which is live");
+            return Err(Error::new(ErrorKind::DuplicateGid, what)
+                .advise("take another gid, or resolve that unit first")
+                .into());
+        }
+        let len = padded_record_len(25 + gid.len());
+        let lsn = self.writer.place(len, Class::Reserved)?;
+        let entry = self.units.get(unit);
+        let payload = PreparePayload {
+            gid: gid.to_vec(),
+            first: entry.map(|entry| entry.first).filter(|lsn| !lsn.is_zero()).unwrap_or(lsn),
+            started_ms: entry.map_or(0, |entry| entry.started_ms),
+            prepared_ms: wall_ms,
+        }
+        .encode();
+        let header = self.header(unit, Kind::Prepare, 0, 0, payload.len());
+        let header = RecordHeader { payload_crc: crc32c::crc32c(&payload), ..header };
+        self.put(&header, &payload, Class::Reserved, gid, now_ms)
+    }
+
+    /// Appends COMMIT or ABORT.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], [`ErrorKind::AlreadyDecided`] among them; then nothing has changed.
+    pub fn decide(&mut self, unit: u64, how: &Verdict, now_ms: u64) -> Result<Placed, Refusal> {
+        let kind = if how.commit { Kind::Commit } else { Kind::Abort };
+        self.check(unit, kind)?;
+        let entry = self.units.get(unit);
+        let prepared = entry.is_some_and(|entry| entry.prepared);
+        let low = entry.map_or(Lsn::MAX, crate::units::Unit::live_low);
+        let mut payload = Decision {
+            oldest: low,
+            sec: entry.map_or_else(Default::default, |entry| entry.sec),
+            cause: how.cause,
+            who: how.who.clone(),
+        };
+        let len = padded_record_len(payload.encode().len());
+        let lsn = self.writer.place(len, Class::Reserved)?;
+        payload.oldest = payload.oldest.min(lsn);
+        let bytes = payload.encode();
+        let mut bits = if how.end { flags::END } else { 0 };
+        bits |= if how.heuristic { flags::HEURISTIC } else { 0 };
+        bits |= if prepared && !how.commit { flags::WAS_PREPARED } else { 0 };
+        let header = self.header(unit, kind, bits, 0, bytes.len());
+        let header = RecordHeader { payload_crc: crc32c::crc32c(&bytes), ..header };
+        let placed = self.put(&header, &bytes, Class::Reserved, &[], now_ms)?;
+        if how.commit {
+            self.note_commit(placed.lsn, payload.oldest);
+        }
+        if prepared {
+            self.remembered.push_back((unit, how.commit));
+            if self.remembered.len() > REMEMBERED {
+                self.remembered.pop_front();
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Appends a record of the log itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]; then nothing has changed.
+    pub fn append_of_log(&mut self, kind: Kind, payload: &[u8]) -> Result<Placed, Refusal> {
+        self.put(&RecordHeader::of_log(kind, payload), payload, Class::Reserved, &[], 0)
+    }
+
+    fn header(&self, unit: u64, kind: Kind, bits: u8, resource: u16, len: usize) -> RecordHeader {
+        RecordHeader {
+            len: disk_len(RECORD_HEADER_LEN + len),
+            kind,
+            flags: bits,
+            resource,
+            unit,
+            prev: self.units.get(unit).map_or(Lsn::ZERO, |entry| entry.head),
+            payload_crc: 0,
+        }
+    }
+
+    fn put(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        class: Class,
+        gid: &[u8],
+        now_ms: u64,
+    ) -> Result<Placed, Refusal> {
+        let lsn = self.writer.append(header, payload, class)?;
+        let next = lsn.plus(wide(header.padded_len()));
+        if header.kind != Kind::Mark {
+            self.content_end = next;
+        }
+        if header.unit != 0 {
+            let record = Applied {
+                lsn,
+                next,
+                kind: header.kind,
+                flags: header.flags,
+                gid,
+                repeat_history: self.repeats_history(),
+            };
+            self.units.appended(header.unit, &record, now_ms);
+            if record.ends() {
+                self.refresh_limits();
+            }
+        }
+        Ok(Placed { lsn, next })
+    }
+
+    /// Whether the unit's state allows a record of this kind.
+    fn check(&self, unit: u64, kind: Kind) -> Result<(), Refusal> {
+        use UnitState::{Aborted, BackingOut, Committed, InDoubt, InFlight};
+        let decides = matches!(kind, Kind::Commit | Kind::Abort);
+        let remembered = self.remembered.iter().find(|(known, _)| *known == unit);
+        let Some(entry) = self.units.get(unit) else {
+            return Err(match remembered.filter(|_| decides) {
+                Some((_, commit)) => already_decided(unit, *commit).into(),
+                None => {
+                    let what = format!("unit {unit:#x} has ended");
+                    Error::new(ErrorKind::UnitEnded, what).advise("begin a new unit").into()
+                }
+            });
+        };
+        let allowed = match kind {
+            Kind::Data => matches!(entry.state, InFlight | Committed | Aborted),
+            Kind::Compensation => matches!(entry.state, InFlight | BackingOut),
+            Kind::Prepare => entry.state == InFlight,
+            Kind::Commit | Kind::Abort => matches!(entry.state, InFlight | InDoubt),
+            _ => matches!(entry.state, Committed | Aborted | BackingOut),
+        };
+        if allowed {
+            return Ok(());
+        }
+        if decides {
+            return Err(already_decided(unit, entry.state == Committed).into());
+        }
+        let (name, state) = (kind.name(), entry.state.name());
+        let what = format!("unit {unit:#x} is {state}: {name} does not fit");
+        Err(Error::new(ErrorKind::UnitEnded, what).into())
+    }
+
+    /// Whether updates may reach the embedder's files before commit.
+    #[must_use]
+    pub fn repeats_history(&self) -> bool {
+        self.discipline == Discipline::RepeatHistory
+    }
+
+    /// A COMMIT at `lsn` needs its unit's records from `oldest` on.
+    pub fn note_commit(&mut self, lsn: Lsn, oldest: Lsn) {
+        let number = lsn.get().checked_div(self.segment_size).unwrap_or(0);
+        self.note_commit_low(number, oldest);
+    }
+
+    /// The COMMITs of segment `number` need records from `oldest` on.
+    pub fn note_commit_low(&mut self, number: u64, oldest: Lsn) {
+        let low = self.commit_low.entry(number).or_insert(Lsn::MAX);
+        *low = oldest.min(*low);
+    }
+
+    /// The minimum over the COMMITs of a segment; [`Lsn::MAX`] if it has none.
+    #[must_use]
+    pub fn commit_low(&self, number: u64) -> Lsn {
+        self.commit_low.get(&number).copied().unwrap_or(Lsn::MAX)
+    }
+
+    /// Under deferred apply: the oldest position that the COMMITs from the segment of `redo` on
+    /// need.
+    #[must_use]
+    pub fn commits_need(&self, redo: Lsn) -> Lsn {
+        let from = redo.get().checked_div(self.segment_size).unwrap_or(0);
+        self.commit_low.range(from..).map(|(_, low)| *low).min().unwrap_or(Lsn::MAX)
+    }
+
+    /// Forgets the minima of segments that are gone.
+    pub fn trimmed(&mut self, oldest: Lsn) {
+        let number = oldest.get().checked_div(self.segment_size).unwrap_or(0);
+        self.commit_low = self.commit_low.split_off(&number);
+    }
+
+    /// The redo position reported last.
+    #[must_use]
+    pub fn redo(&self) -> Lsn {
+        self.redo
+    }
+
+    /// Reports a redo position; it never goes back.
+    pub fn set_redo(&mut self, redo: Lsn) {
+        self.redo = self.redo.max(redo);
+    }
+
+    /// Behind the last record that is more than a MARK.
+    #[must_use]
+    pub fn content_end(&self) -> Lsn {
+        self.content_end
+    }
+}
+
+fn already_decided(unit: u64, commit: bool) -> Error {
+    let outcome = if commit { "commit" } else { "back out" };
+    let what = format!("unit {unit:#x} is decided already: {outcome}");
+    Error::new(ErrorKind::AlreadyDecided, what)
+}
