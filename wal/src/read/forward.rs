@@ -360,6 +360,9 @@ impl Forward {
             Ok(bytes) => bytes,
             Err(cause) => return unreadable(next, cause),
         };
+        if bytes.len() < size(header.len) {
+            return end(At::CutShort, next);
+        }
         match verify(bytes, &header, self.seed) {
             Ok(()) => Look::Batch(header),
             Err(Fault::Damaged) => damaged(&header, next),

@@ -186,3 +186,14 @@ fn a_batch_beyond_its_segment_is_none_though_it_is_whole() {
     let (found, verdict) = scan(&log);
     assert_eq!((found.len(), verdict.row.letter, verdict.end), (1, 'D', end));
 }
+
+#[test]
+fn a_batch_that_the_next_header_cuts_in_two_is_not_delivered() {
+    let mut log = Builder::new(512);
+    log.commit(&[b"kept"]);
+    let cut = log.commit(&[&[1; 3000]]);
+    log.position = cut.plus(1024);
+    log.change_segment();
+    let (found, verdict) = scan(&log);
+    assert_eq!((found.len(), verdict.row.letter, verdict.end), (1, 'O', cut));
+}

@@ -97,6 +97,10 @@ fn losses() -> Vec<Disk> {
     let short = usize::try_from(third.get() + 600).unwrap();
     log.image.file(&segment_file_name(0)).truncate(short);
     disks.push(('G', "a sealed segment's file was cut short", log));
+    let (mut log, [.., third]) = three();
+    let short = usize::try_from(third.get() + 600).unwrap();
+    log.image.file(&segment_file_name(0)).truncate(short);
+    disks.push(('G', "the last file was cut short within a batch", log));
     let mut log = recycled();
     let first = log.commit(&[&[1; 700]]);
     let old = log.image.files[&segment_file_name(0)][512..1536].to_vec();
