@@ -1,9 +1,9 @@
 //! The forward scan finds every record, whole and once, and the end where it is.
 
 use crate::support::{Builder, ID, SIZE, Written, drain};
-use siding_wal::Lsn;
 use siding_wal::format::{BatchHeader, Kind, segment_file_name};
-use siding_wal::read::{Forward, Step, Verdict, survey};
+use siding_wal::read::{Forward, Next, Segment, Segments, Step, Verdict, survey};
+use siding_wal::{ErrorKind, Lsn};
 
 fn scan(log: &Builder) -> (Vec<Written>, Verdict) {
     drain(survey(&log.disk()).unwrap().scan().unwrap())
@@ -196,4 +196,32 @@ fn a_batch_that_the_next_header_cuts_in_two_is_not_delivered() {
     log.change_segment();
     let (found, verdict) = scan(&log);
     assert_eq!((found.len(), verdict.row.letter, verdict.end), (1, 'O', cut));
+}
+
+#[test]
+fn what_lies_beyond_the_last_segment_is_for_the_caller_to_say() {
+    let mut log = Builder::new(512);
+    for _ in 0..3 {
+        log.commit(&[b"one"]);
+        log.change_segment();
+    }
+    let whole = survey(&log.disk()).unwrap().segments;
+    let mut gap = Segments::new(ID, SIZE);
+    for segment in whole.iter().filter(|segment| segment.number != 1) {
+        gap.insert(Segment::clone(segment));
+    }
+    let (_, verdict) = drain(Forward::from_segment(&gap, 0).unwrap());
+    assert_eq!((verdict.row.letter, verdict.segment), ('M', 0));
+    let beyond = [(Next::Newer, 'N'), (Next::Damaged, 'P'), (Next::Unreadable, 'L')];
+    for (next, letter) in beyond.into_iter().chain([(Next::Last, 'B')]) {
+        let (_, verdict) = drain(Forward::from_segment(&whole, 2).unwrap().beyond(next));
+        assert_eq!(verdict.row.letter, letter);
+    }
+    for (lsn, kind) in [(512, ErrorKind::Trimmed), (9 * SIZE, ErrorKind::NotFound)] {
+        let mut segments = whole.clone();
+        assert_eq!(segments.remove_below(Lsn::new(SIZE + 600)).len(), 1);
+        let error = Forward::from_lsn(&segments, Lsn::new(lsn)).unwrap_err();
+        assert_eq!((error.kind(), error.lsn()), (kind, Some(Lsn::new(lsn))));
+        assert_eq!(whole.len(), 4);
+    }
 }
