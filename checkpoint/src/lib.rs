@@ -1,1 +1,19 @@
 //! The second floor of Siding: keypoints, restart, trimming.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod keeper;
+mod keypoint;
+mod open;
+mod redo;
+mod retain;
+mod threads;
+mod undo;
+
+pub use engine::{Engine, Positions};
+pub use keypoint::Table;
+pub use open::{Config, Opened, Progress, ProgressHandler, Report, open};
+pub use redo::{Committed, History};
+pub use retain::{Pin, PinKind};
+pub use undo::{UndoHandler, UndoRecord};

@@ -84,16 +84,19 @@ pub(crate) fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], M
 }
 
 /// A length on disk as a length in memory.
-pub(crate) fn size(len: u32) -> usize {
+#[must_use]
+pub fn size(len: u32) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 /// A length in memory as a length on disk; every length written was bounded before.
-pub(crate) fn disk_len(len: usize) -> u32 {
+#[must_use]
+pub fn disk_len(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// A length in memory as a distance in the stream.
-pub(crate) fn wide(len: usize) -> u64 {
+#[must_use]
+pub fn wide(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }

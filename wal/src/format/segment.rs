@@ -180,8 +180,9 @@ impl SegmentHeader {
     fn parse(mut bytes: &[u8], valid: bool) -> Result<Self, HeaderError> {
         let input = &mut bytes;
         let magic = take_array::<8>(input)?;
-        if !valid && magic == [0; 8] {
-            // A header that was being written over a blank one, torn in its first bytes.
+        let torn = magic.iter().zip(MAGIC).all(|(byte, whole)| *byte == 0 || *byte == whole);
+        if !valid && torn && magic != MAGIC {
+            // A header that was being written over zeros, torn in its first bytes.
             return Err(HeaderError::Malformed(Malformed::Field("magic")));
         }
         if magic != MAGIC {

@@ -6,9 +6,10 @@
 
 use super::Segments;
 use super::batch::{Bounds, Fault, Probe, Records, Running, probe, verify};
+use super::rows::{Decision, judge};
 use super::search::{Place, search};
 use super::segments::Segment;
-use super::verdict::{After, At, Decision, Facts, Next, Verdict, judge};
+use super::verdict::{After, At, Facts, Next, Verdict};
 use super::window::Window;
 use crate::format::{BatchHeader, Seed, segment_file_name, size};
 use crate::{Error, ErrorKind, Lsn, Result};
@@ -160,6 +161,15 @@ impl Forward {
         self
     }
 
+    /// The same scan, with `depth` threads that read ahead of it in stretches of 1 MiB, so that the
+    /// device works while the scan verifies. They help only where there is no limit: what lies
+    /// above one is not read before its time. Without threads to be had, as before.
+    #[must_use]
+    pub fn read_ahead(mut self, depth: usize) -> Self {
+        self.window.read_ahead(depth);
+        self
+    }
+
     /// Raises the limit of a scan that came to it, and shows it the segments of now.
     pub fn advance(&mut self, segments: &Segments, limit: Lsn) {
         self.segments = segments.clone();
@@ -304,7 +314,10 @@ impl Forward {
             return end(At::Nothing, bounds.end);
         }
         let offset = self.segment.offset_of(self.position);
-        let cap = self.segment.offset_of(self.limit);
+        let cap = match self.limit {
+            Lsn::MAX => u64::MAX,
+            limit => self.segment.offset_of(limit),
+        };
         let unit = match self.window.read(self.segment.source(), offset, size(self.unit()), cap) {
             Ok(unit) => unit,
             Err(cause) => return unreadable(behind, cause),

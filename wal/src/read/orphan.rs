@@ -4,8 +4,9 @@ use super::batch::verify;
 use super::window::Window;
 use crate::Lsn;
 use crate::disk::LogFile;
-use crate::format::{BatchHeader, LogId, MIN_SEGMENT_SIZE, Seed, size, wide};
+use crate::format::{BatchHeader, LogId, Seed, size, wide};
 use std::io;
+use std::sync::Arc;
 
 /// The smallest write unit; headers of batches stand at multiples of it.
 const STEP: usize = 512;
@@ -29,7 +30,7 @@ pub(super) struct Orphan {
 /// only if none of them was whole in its place (the segment is then *taken again*). So a batch
 /// alone proves nothing; one that was durable does.
 pub(super) fn examine(
-    file: &dyn LogFile,
+    file: &Arc<dyn LogFile>,
     id: Option<&LogId>,
     number: u64,
     segment_size: u64,
@@ -46,8 +47,8 @@ pub(super) fn examine(
             let position = Lsn::new(first.saturating_add(offset));
             orphan.incarnation = orphan.incarnation.max(header.incarnation);
             if header.lsn == position {
-                orphan.used |= proves(&header, first);
-                if may_be_first(offset) && !orphan.used {
+                orphan.used |= proves(&header, first, segment_size);
+                if may_be_first(offset, segment_size) && !orphan.used {
                     let bytes = window.read((number, file), offset, size(header.len), u64::MAX)?;
                     let id = id.copied().unwrap_or_default();
                     let seed = Seed::new(&id, header.incarnation);
@@ -60,14 +61,14 @@ pub(super) fn examine(
     Ok(orphan)
 }
 
-/// Whether a first batch may stand at this offset: one write unit in.
-fn may_be_first(offset: u64) -> bool {
-    offset.is_power_of_two() && offset <= MIN_SEGMENT_SIZE / 2
+/// Whether a first batch may stand at this offset: one write unit in, whatever that was.
+fn may_be_first(offset: u64, segment_size: u64) -> bool {
+    offset.is_power_of_two() && offset <= segment_size / 2
 }
 
 /// Whether the batch was formed when one before it in this segment was durable.
-fn proves(header: &BatchHeader, first: u64) -> bool {
+fn proves(header: &BatchHeader, first: u64, segment_size: u64) -> bool {
     let durable = header.durable_before.since(Lsn::new(first));
     // Up to the first batch, wherever that stood, nothing but the segment's header is durable.
-    durable > wide(STEP) && !may_be_first(durable)
+    durable > wide(STEP) && !may_be_first(durable, segment_size)
 }

@@ -102,6 +102,22 @@ pub fn read_record(
     lsn: Lsn,
     buf: &mut ReadBuf,
 ) -> Result<(RecordHeader, Range<usize>)> {
+    let reads = buf.reads;
+    let result = read_once(segments, current, lsn, buf);
+    if result.is_ok() || buf.reads > reads || buf.segment.is_none() {
+        return result;
+    }
+    // The window is older than this call: the record may have been written since.
+    buf.forget();
+    read_once(segments, current, lsn, buf)
+}
+
+fn read_once(
+    segments: &Segments,
+    current: u32,
+    lsn: Lsn,
+    buf: &mut ReadBuf,
+) -> Result<(RecordHeader, Range<usize>)> {
     let none = || Error::new(ErrorKind::NotFound, "no record begins at this position").at(lsn);
     let aligned = lsn.get().is_multiple_of(wide(RECORD_ALIGN));
     if !aligned || segments.is_void(lsn) {
@@ -112,13 +128,11 @@ pub fn read_record(
     let range = buf.load(segment, offset, RECORD_HEADER_LEN)?;
     let header = match decode(segments, segment, current, lsn, buf, range) {
         Ok(header) => header,
-        Err(Malformed::Field("kind" | "flags")) => {
-            let what = "the record is of a kind this version does not know";
+        // Fields are looked at only once the checksum holds.
+        Err(Malformed::Field(_) | Malformed::Version(_)) => {
+            let what = "the record holds what this version does not know";
             return Err(at(Error::new(ErrorKind::UnsupportedVersion, what), segment, lsn)
                 .advise("open the log with the version of Siding that wrote it, or a newer one"));
-        }
-        Err(Malformed::Field(_)) => {
-            return Err(damaged("the record's header holds an impossible length", segment, lsn));
         }
         Err(_) => return Err(none()),
     };

@@ -32,8 +32,8 @@ impl Segment {
     }
 
     /// Number and file, as the window wants them.
-    pub(super) fn source(&self) -> (u64, &dyn LogFile) {
-        (self.number, &*self.file)
+    pub(super) fn source(&self) -> (u64, &Arc<dyn LogFile>) {
+        (self.number, &self.file)
     }
 
     /// How far into the file this LSN of the segment lies.

@@ -7,8 +7,8 @@
 use super::Forward;
 use super::inventory::{CONTROL_NAME, ControlState, HeaderState, Inventory, Numbered, inventory};
 use super::orphan::{Orphan, examine};
+use super::rows::{Decision, row};
 use super::segments::{Segment, Segments};
-use super::verdict::row;
 use crate::disk::Disk;
 use crate::format::{
     BATCH_HEADER_LEN, ControlSlot, Discipline, LogId, SegmentHeader, segment_file_name, wide,
@@ -241,7 +241,7 @@ impl Surveyor {
         let Some(file) = &numbered.file else { return Ok(Orphan::default()) };
         let id = self.identity.as_ref().map(|identity| &identity.log_id);
         let size = self.identity.map_or(0, |identity| identity.segment_size);
-        examine(&**file, id, numbered.number, size)
+        examine(file, id, numbered.number, size)
     }
 
     /// The file above the last valid header, if its own header was torn while it was written.
@@ -448,8 +448,8 @@ fn lettered(letter: char, inventory: &Inventory, what: &str, name: &str) -> Erro
         return inventory.error(ErrorKind::Corrupt, what.to_owned(), name);
     };
     let kind = match row.decision {
-        super::Decision::Refuse(kind) => kind,
-        super::Decision::Stop | super::Decision::GoOn => ErrorKind::Corrupt,
+        Decision::Refuse(kind) => kind,
+        Decision::Stop | Decision::GoOn => ErrorKind::Corrupt,
     };
     let what = format!("{} [{letter}]: {what}", row.name);
     inventory.error(kind, what, name).advise(row.advice)

@@ -1,8 +1,10 @@
 //! A sliding window over a segment's file, filled by large aligned reads ahead of the scan.
 
+use super::ahead::Ahead;
 use crate::disk::{AlignedBuf, LogFile};
 use crate::format::wide;
 use std::io;
+use std::sync::Arc;
 
 /// How much is read at once: enough that a device streams.
 const READ_AHEAD: usize = 1024 * 1024;
@@ -25,12 +27,19 @@ pub(super) struct Window {
     len: usize,
     /// Bytes read from files so far.
     bytes: u64,
+    /// Threads that read ahead, if the scan has some.
+    ahead: Option<Ahead>,
 }
 
 impl Window {
     /// An empty window; it takes its memory with the first read.
     pub(super) fn new() -> Self {
-        Self { buf: AlignedBuf::default(), segment: None, start: 0, len: 0, bytes: 0 }
+        Self { buf: AlignedBuf::default(), segment: None, start: 0, len: 0, bytes: 0, ahead: None }
+    }
+
+    /// From now on `depth` threads read ahead, if so many are to be had.
+    pub(super) fn read_ahead(&mut self, depth: usize) {
+        self.ahead = Ahead::new(depth, READ_AHEAD);
     }
 
     /// Bytes read from files so far.
@@ -40,11 +49,12 @@ impl Window {
 
     /// The `want` bytes from `offset` on in the file of segment `number`, fewer only if the file ends.
     /// Reads ahead, though nothing at or above the offset `cap`: others may be writing there.
+    /// The largest number means that nobody is.
     ///
     /// An error concerns the bytes asked for, never those further ahead.
     pub(super) fn read(
         &mut self,
-        (number, file): (u64, &dyn LogFile),
+        (number, file): (u64, &Arc<dyn LogFile>),
         offset: u64,
         want: usize,
         cap: u64,
@@ -78,7 +88,7 @@ impl Window {
     /// Moves the window to `offset` and reads until it holds `want` bytes from there.
     fn fill(
         &mut self,
-        file: &dyn LogFile,
+        file: &Arc<dyn LogFile>,
         offset: u64,
         want: usize,
         cap: u64,
@@ -99,7 +109,13 @@ impl Window {
         // Bytes from here on are being replaced; if the read fails they are unknown.
         self.len = go_on;
         let room = clip(room, at, cap);
-        let count = file.read_at(at, room)?;
+        let count = match (&mut self.ahead, self.segment) {
+            // What others may be writing now is not read before its time.
+            (Some(threads), Some(number)) if ahead && cap == u64::MAX => {
+                threads.fill(number, file, at, room)?
+            }
+            _ => file.read_at(at, room)?,
+        };
         self.bytes = self.bytes.saturating_add(wide(count));
         self.len = go_on.saturating_add(count);
         // What lies above the cap came along with its block, and may be half written.
@@ -124,13 +140,19 @@ impl Window {
             self.len -= skip;
         }
         if self.buf.len() < needed.max(CAPACITY) {
-            self.buf.resize(needed.saturating_add(READ_AHEAD).max(CAPACITY));
+            // A fresh store costs nothing until it is read into; growing one would fill it.
+            let wanted = needed.saturating_add(READ_AHEAD).max(CAPACITY);
+            let old = std::mem::replace(&mut self.buf, AlignedBuf::zeroed(wanted));
+            let kept = old.get(..self.len).unwrap_or_default();
+            if let Some(room) = self.buf.get_mut(..kept.len()) {
+                room.copy_from_slice(kept);
+            }
         }
     }
 }
 
 /// `want`, but when it asks for more memory than usual, no more than the file has.
-fn bounded(file: &dyn LogFile, offset: u64, want: usize) -> io::Result<usize> {
+fn bounded(file: &Arc<dyn LogFile>, offset: u64, want: usize) -> io::Result<usize> {
     if want <= READ_AHEAD {
         return Ok(want);
     }
@@ -143,4 +165,85 @@ fn clip(room: &mut [u8], at: u64, cap: u64) -> &mut [u8] {
     let most = cap.checked_next_multiple_of(wide(BLOCK)).unwrap_or(cap).saturating_sub(at);
     let most = usize::try_from(most).unwrap_or(usize::MAX).min(room.len());
     room.get_mut(..most).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{READ_AHEAD, Window};
+    use crate::disk::{AlignedBuf, Disk, LogFile, MemoryDisk};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const LEN: usize = 7 * READ_AHEAD + 512;
+
+    fn contents() -> AlignedBuf {
+        let mut bytes = AlignedBuf::zeroed(LEN);
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::try_from((index ^ (index >> 9)) & 255).unwrap();
+        }
+        bytes
+    }
+
+    fn file(bytes: &AlignedBuf) -> Arc<dyn LogFile> {
+        let file = MemoryDisk::new().create("0").unwrap();
+        file.write_at(0, &[bytes], false).unwrap();
+        file
+    }
+
+    /// A step of a scan: forward by so many bytes, or to a place; and how much is wanted there.
+    fn steps() -> impl Strategy<Value = Vec<(bool, usize, usize)>> {
+        let want = prop_oneof![1..600_usize, 1..300_000_usize, 1..2 * LEN];
+        let far = prop_oneof![0..5000_usize, 0..LEN + 9000];
+        prop::collection::vec((prop::bool::weighted(0.1), far, want), 1..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn the_window_shows_the_file(steps in steps(), depth in 0..4_usize, limited: bool) {
+            let bytes = contents();
+            let file = file(&bytes);
+            let mut window = Window::new();
+            if depth > 0 {
+                window.read_ahead(depth);
+            }
+            let mut at = 0;
+            for (jump, far, want) in steps {
+                at = if jump { far } else { at + far };
+                let end = bytes.len().min(at + want);
+                let cap = if limited { u64::try_from(end).unwrap() } else { u64::MAX };
+                let offset = u64::try_from(at).unwrap();
+                let shown = window.read((0, &file), offset, want, cap).unwrap();
+                prop_assert!(shown == bytes.get(at..end).unwrap_or_default(), "{want} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_above_the_cap_are_read_when_it_rises() {
+        let file = file(&AlignedBuf::zeroed(64 * 1024));
+        let mut window = Window::new();
+        let below = window.read((0, &file), 512, 4096, 1024).unwrap();
+        assert_eq!(below, [0; 512]);
+        let fresh = AlignedBuf::from([7; 512].as_slice());
+        file.write_at(1024, &[&fresh], false).unwrap();
+        let now = window.read((0, &file), 512, 4096, 2048).unwrap();
+        assert_eq!((now.len(), now[511], now[512]), (1536, 0, 7));
+    }
+
+    #[test]
+    fn a_scan_in_order_reads_nothing_twice() {
+        let bytes = contents();
+        for depth in [0, 3] {
+            let file = file(&bytes);
+            let mut window = Window::new();
+            window.read_ahead(depth);
+            for offset in (0..LEN).step_by(4096) {
+                window.read((0, &file), u64::try_from(offset).unwrap(), 4096, u64::MAX).unwrap();
+            }
+            let read = usize::try_from(window.bytes_read()).unwrap();
+            assert!((LEN..LEN + 4096).contains(&read), "{read}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::{Stream, in_callback};
 use crate::format::{Kind, MAX_GID};
-use crate::write::{Class, Core, Done, New, Placed, Refusal, Verdict};
+use crate::write::{Class, Core, Done, Draft, Placed, Refusal, Verdict};
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Stream {
             return Err(Error::new(ErrorKind::TooLarge, what)
                 .advise("split it, or open the log with a larger max_record"));
         }
-        let new = New::new(kind, resource, payload);
+        let new = Draft::new(kind, resource, payload);
         let class = if kind == Kind::Data { Class::Ordinary } else { Class::Reserved };
         let now = self.now();
         self.in_room(class, &mut |core| core.append(unit, &new, class, now))
@@ -66,7 +66,7 @@ impl Stream {
     ///
     /// As [`Stream::append`].
     pub fn end_unit(&self, unit: u64) -> Result<Pending> {
-        let new = New::new(Kind::End, 0, &[]);
+        let new = Draft::new(Kind::End, 0, &[]);
         let now = self.now();
         self.forced(true, &mut |core| core.append(unit, &new, Class::Reserved, now))
     }
@@ -125,6 +125,18 @@ impl Stream {
     pub fn give_up(&self, unit: u64) {
         let now = self.now();
         self.core().give_up(unit, now);
+    }
+
+    /// Restart ends a unit that was in flight: ABORT, with END under deferred apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn give_up_at_restart(&self, unit: u64) -> Result<()> {
+        let end = !self.core().repeats_history();
+        let cause = crate::format::Cause::Restart;
+        self.decide(unit, &Verdict { end, cause, ..Verdict::default() }, false)?;
+        Ok(())
     }
 
     /// Appends a record of the log itself.

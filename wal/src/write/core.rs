@@ -29,7 +29,7 @@ pub struct Placed {
 
 /// A record of a unit, before it has a place.
 #[derive(Clone, Copy, Debug)]
-pub struct New<'a> {
+pub struct Draft<'a> {
     /// What it is: DATA, CLR or END.
     pub kind: Kind,
     /// The embedder's number for what it changes.
@@ -40,7 +40,7 @@ pub struct New<'a> {
     pub payload_crc: u32,
 }
 
-impl<'a> New<'a> {
+impl<'a> Draft<'a> {
     /// A record of `kind`; computes the checksum.
     #[must_use]
     pub fn new(kind: Kind, resource: u16, payload: &'a [u8]) -> Self {
@@ -188,7 +188,7 @@ impl Core {
     pub fn append(
         &mut self,
         unit: u64,
-        new: &New<'_>,
+        new: &Draft<'_>,
         class: Class,
         now_ms: u64,
     ) -> Result<Placed, Refusal> {

@@ -6,6 +6,6 @@ mod done;
 mod writer;
 
 pub use batch::Batch;
-pub use core::{Core, New, Placed, Verdict};
+pub use core::{Core, Draft, Placed, Verdict};
 pub use done::{Callback, Done, Outcome};
 pub use writer::{Action, Class, Recent, Refusal, Start, Writer};

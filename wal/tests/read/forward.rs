@@ -1,32 +1,9 @@
 //! The forward scan finds every record, whole and once, and the end where it is.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
-
-mod support;
-
+use crate::support::{Builder, Written, drain};
 use siding_wal::Lsn;
 use siding_wal::format::Kind;
 use siding_wal::read::{Forward, Step, Verdict, survey};
-use support::{Builder, Written};
-
-/// Every record from where the scan starts, and how it ended.
-fn drain(mut scan: Forward) -> (Vec<Written>, Verdict) {
-    let mut found = Vec::new();
-    loop {
-        match scan.next_batch().unwrap() {
-            Step::Batch(batch) => {
-                found.extend(scan.records().map(|(lsn, header, payload)| Written {
-                    lsn,
-                    kind: header.kind,
-                    payload: payload.to_vec(),
-                    batch: batch.lsn,
-                }));
-            }
-            Step::End(verdict) => return (found, verdict),
-            Step::Limit => panic!("a limit that nobody set"),
-        }
-    }
-}
 
 fn scan(log: &Builder) -> (Vec<Written>, Verdict) {
     drain(survey(&log.disk()).unwrap().scan().unwrap())
@@ -62,16 +39,18 @@ fn batches_records_segments_and_incarnations() {
         assert_eq!(verdict.digest, log.digest);
         assert_eq!(verdict.incarnation, log.incarnation);
         assert!(verdict.refusal().is_none());
+        let ahead = survey(&log.disk()).unwrap().scan().unwrap().read_ahead(3);
+        assert_eq!(drain(ahead).0, log.written);
     }
 }
 
 #[test]
 fn a_full_segment_goes_on_in_the_next() {
     let mut log = Builder::new(512);
-    while log.position.get() < support::SIZE {
+    while log.position.get() < crate::support::SIZE {
         log.commit(&[&[1; 400]]);
     }
-    assert_eq!(log.position.get(), support::SIZE);
+    assert_eq!(log.position.get(), crate::support::SIZE);
     let (found, verdict) = scan(&log);
     assert_eq!((found.len(), verdict.row.letter), (127, 'B'));
     log.change_segment();

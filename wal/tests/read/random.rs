@@ -1,14 +1,10 @@
 //! Single records at an LSN: found, or the right word for why not.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
-
-mod support;
-
+use crate::support::{Builder, SIZE};
 use proptest::prelude::*;
 use siding_wal::format::segment_file_name;
 use siding_wal::read::{ReadBuf, Segments, read_record, survey};
 use siding_wal::{ErrorKind, Lsn};
-use support::{Builder, SIZE};
 
 fn log() -> Builder {
     let mut log = Builder::new(512);
@@ -69,6 +65,24 @@ fn a_walk_asks_the_disk_once_for_neighbours() {
 }
 
 #[test]
+fn a_window_older_than_a_record_does_not_hide_it() {
+    let mut log = Builder::new(512);
+    log.commit(&[b"first"]);
+    let disk = log.disk();
+    let segments = survey(&disk).unwrap().segments;
+    let mut buf = ReadBuf::new();
+    read_record(&segments, 1, log.written[0].lsn, &mut buf).unwrap();
+    log.commit(&[b"second"]);
+    disk.change(|image| *image = log.image.clone());
+    let second = log.written[1].lsn;
+    let (_, range) = read_record(&segments, 1, second, &mut buf).unwrap();
+    assert_eq!((buf.get(range), buf.reads()), (&b"second"[..], 2));
+    // What is not there is asked for once more, and no more than that.
+    assert!(read_record(&segments, 1, log.position.plus(48), &mut buf).is_err());
+    assert!(buf.reads() <= 3);
+}
+
+#[test]
 fn void_bytes_are_no_records_however_valid() {
     let mut log = Builder::new(512);
     log.commit(&[b"kept"]);
@@ -91,7 +105,7 @@ fn damage_is_named() {
     let name = segment_file_name(0);
     let record = log.written.iter().find(|record| record.payload.len() > 5000).unwrap();
     let at = usize::try_from(record.lsn.get()).unwrap();
-    let after = |change: &dyn Fn(&mut support::Image)| {
+    let after = |change: &dyn Fn(&mut crate::support::Image)| {
         let mut damaged = log.clone();
         change(&mut damaged.image);
         let disk = damaged.disk();

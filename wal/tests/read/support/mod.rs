@@ -1,18 +1,10 @@
 //! A log built by hand: the format's encoders, and files as plain vectors that a test can damage.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "shared by several tests, which know how large their logs are"
-)]
-
 mod image;
+mod outcome;
 
 pub use image::{Image, ImageDisk};
+pub use outcome::{Outcome, drain, open};
 
 use siding_wal::Lsn;
 use siding_wal::format::{
@@ -49,6 +41,10 @@ pub struct Builder {
     pub sequence: u64,
     pub written: Vec<Written>,
     pub batches: Vec<BatchHeader>,
+    /// `durable` of the last control slot.
+    pub slot_durable: Lsn,
+    /// `kept_end` of the last segment header.
+    pub kept_end: Lsn,
 }
 
 impl Builder {
@@ -75,6 +71,8 @@ impl Builder {
             sequence: 0,
             written: Vec::new(),
             batches: Vec::new(),
+            slot_durable: Lsn::ZERO,
+            kept_end: Lsn::ZERO,
         };
         log.start_segment(0, Lsn::ZERO);
         log
@@ -110,7 +108,9 @@ impl Builder {
         file[..512].copy_from_slice(&header.encode());
         self.number = number;
         self.position = header.first_lsn().plus(u64::from(self.unit));
-        self.durable = self.durable.max(kept_end);
+        // The header is durable before anything else happens.
+        self.durable = self.position;
+        self.kept_end = kept_end;
     }
 
     /// Seals the open segment where it stands and starts the next.
@@ -142,6 +142,7 @@ impl Builder {
     /// Writes the next control slot.
     pub fn control(&mut self, clean: bool) {
         self.sequence += 1;
+        self.slot_durable = self.durable;
         let slot = self.slot(clean);
         let at = slot_offset(slot.sequence) as usize;
         let file = self.image.file("control");
@@ -188,6 +189,12 @@ impl Builder {
         let from = (at.get() % SIZE) as usize;
         let file = self.image.file(&segment_file_name(number));
         file[from..from + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// The bytes of a segment's file from an LSN on.
+    pub fn bytes_at(&mut self, lsn: Lsn) -> &mut [u8] {
+        let file = self.image.file(&segment_file_name(lsn.get() / SIZE));
+        &mut file[(lsn.get() % SIZE) as usize..]
     }
 
     /// Appends a batch, not yet known durable.

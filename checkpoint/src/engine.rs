@@ -1,0 +1,319 @@
+//! The engine: a stream with keypoints, trimming and the background work around it.
+
+use crate::keeper::{Keeper, Task};
+use crate::open::{Config, Opened, Report};
+use crate::undo::UndoHandler;
+use siding_wal::disk::{DirLock, FutexWord};
+use siding_wal::format::{ClosePayload, Kind, MarkPayload, UnitState};
+use siding_wal::stream::Stream;
+use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+thread_local! {
+    /// Whether this thread is writing a keypoint: it must not wait for one.
+    static IN_KEYPOINT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The positions of a log, oldest first. They never go back, and
+/// `oldest <= keypoint_begin <= keypoint_end <= durable <= written <= end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// Nothing below is kept. Moved by trimming.
+    pub oldest: Lsn,
+    /// The redo position in the last durable keypoint. Moved by a keypoint.
+    pub redo: Lsn,
+    /// Where the last complete durable keypoint begins, or zero. Moved by a keypoint.
+    pub keypoint_begin: Lsn,
+    /// Where it ends, or zero.
+    pub keypoint_end: Lsn,
+    /// All below is on stable storage. Moved by a flush.
+    pub durable: Lsn,
+    /// All below was handed to the operating system. Moved by a flush.
+    pub written: Lsn,
+    /// Behind the last record. Moved by every append.
+    pub end: Lsn,
+}
+
+/// A log that is open, with everything that keeps it small.
+pub struct Engine {
+    stream: Arc<Stream>,
+    report: Report,
+    keeper: Mutex<Keeper>,
+    keypoint: Mutex<()>,
+    undoing: Mutex<()>,
+    undo: Option<UndoHandler>,
+    repair: AtomicBool,
+    closed: AtomicBool,
+    pub(crate) wake: FutexWord,
+    lock: Mutex<Option<Box<dyn DirLock>>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+/// Holds the right to write a keypoint.
+pub(crate) struct Keypointing<'a> {
+    _right: MutexGuard<'a, ()>,
+}
+
+impl Drop for Keypointing<'_> {
+    fn drop(&mut self) {
+        IN_KEYPOINT.set(false);
+    }
+}
+
+impl Engine {
+    /// The engine over an opened stream.
+    #[must_use]
+    pub fn new(opened: Opened, config: &mut Config) -> Arc<Self> {
+        let now = opened.stream.clock().monotonic_ms();
+        let keeper = Keeper::new(
+            config.keypoint_bytes,
+            config.keypoint_ms,
+            now,
+            opened.stream.core().content_end(),
+            opened.marked_ms,
+        );
+        let engine = Arc::new(Self {
+            stream: opened.stream,
+            report: opened.report,
+            keeper: Mutex::new(keeper),
+            keypoint: Mutex::new(()),
+            undoing: Mutex::new(()),
+            undo: config.undo.take(),
+            repair: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            wake: FutexWord::default(),
+            lock: Mutex::new(Some(opened.lock)),
+        });
+        let weak = Arc::downgrade(&engine);
+        engine
+            .stream
+            .set_reclaim(Box::new(move || weak.upgrade().is_some_and(|engine| engine.reclaim())));
+        engine
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// What the open found.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    pub(crate) fn undo_handler(&self) -> Option<&UndoHandler> {
+        self.undo.as_ref()
+    }
+
+    /// Whether units that are being backed out may be undone in the background: true once the
+    /// embedder has finished its recovery.
+    pub fn start_undo(&self) {
+        self.repair.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn may_undo(&self) -> bool {
+        self.repair.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn one_keypoint(&self) -> Keypointing<'_> {
+        let guard = self.keypoint.lock().unwrap_or_else(PoisonError::into_inner);
+        IN_KEYPOINT.set(true);
+        Keypointing { _right: guard }
+    }
+
+    pub(crate) fn one_undo(&self) -> MutexGuard<'_, ()> {
+        self.undoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note_keypoint(&self, end: Lsn) {
+        let now = self.stream.clock().monotonic_ms();
+        self.keeper().keypoint_taken(now, end);
+    }
+
+    /// Frees room if a keypoint and a trim can.
+    fn reclaim(&self) -> bool {
+        if IN_KEYPOINT.get() || self.closed.load(Ordering::Acquire) {
+            return false;
+        }
+        let before = self.stream.segments().oldest_number();
+        self.keypoint().is_ok() && self.stream.segments().oldest_number() > before
+    }
+
+    /// The positions of this moment.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        let bounds = self.stream.bounds();
+        let core = self.stream.core();
+        let positions = Positions {
+            oldest: bounds.oldest,
+            redo: bounds.redo,
+            keypoint_begin: bounds.keypoint_begin,
+            keypoint_end: bounds.keypoint_end,
+            durable: core.writer.durable(),
+            written: core.writer.written(),
+            end: core.writer.end(),
+        };
+        drop(core);
+        positions.assert_ladder();
+        positions
+    }
+
+    /// Reports that everything below `lsn` that was committed is durable in the embedder's files.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] above what is durable.
+    pub fn redo_from(&self, lsn: Lsn) -> Result<()> {
+        let mut core = self.stream.core();
+        if lsn > core.writer.durable() {
+            return Err(Error::new(ErrorKind::Invalid, "a redo position above what is durable")
+                .at(lsn)
+                .advise("report positions that commit returned"));
+        }
+        core.set_redo(lsn);
+        Ok(())
+    }
+
+    /// Does the background work that is due. Threads call it; without threads the owner does.
+    pub fn tick(&self) {
+        if self.closed.load(Ordering::Acquire) || self.stream.failure().is_some() {
+            return;
+        }
+        let now = self.stream.clock().monotonic_ms();
+        self.stream.core().retry_dropped(now);
+        self.undo_abandoned();
+        while self.stream.needs_preparing() && self.stream.prepare_step(true).is_ok() {}
+        let (end, content) = {
+            let core = self.stream.core();
+            (core.writer.end(), core.content_end())
+        };
+        let due = self.keeper().due(now, end, content);
+        match due {
+            // What fails here fails the log, or is tried again; the next call says so.
+            Some(Task::Mark) => drop(self.mark()),
+            Some(Task::Keypoint) => drop(self.keypoint()),
+            None => {}
+        }
+    }
+
+    /// Writes MARK, in a batch of its own: its `durable_before` covers everything before it.
+    ///
+    /// # Errors
+    ///
+    /// The log failed or is full.
+    pub fn mark(&self) -> Result<()> {
+        self.stream.flush()?;
+        let payload = self.mark_payload();
+        let placed = self.stream.append_first(Kind::Mark, &payload.encode())?;
+        let content = self.stream.core().content_end();
+        self.stream.ensure_durable(placed.next)?;
+        let now = self.stream.clock().monotonic_ms();
+        self.keeper().marked(now, content);
+        Ok(())
+    }
+
+    fn mark_payload(&self) -> MarkPayload {
+        let wall_ms = self.stream.clock().wall_ms();
+        let bounds = self.stream.bounds();
+        MarkPayload {
+            time_ms: self.keeper().mark_time(wall_ms),
+            wall_ms,
+            oldest: bounds.oldest,
+            keypoint_begin: bounds.keypoint_begin,
+            keypoint_end: bounds.keypoint_end,
+        }
+    }
+
+    /// Closes cleanly: everything durable, CLOSE in a batch of its own, then the clean mark.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InUse`] while units are in flight, naming them; or the log failed.
+    pub fn close(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let busy = self.in_flight();
+        if !busy.is_empty() {
+            let named: Vec<String> = busy.iter().take(8).map(|unit| format!("{unit:#x}")).collect();
+            let what = format!("{} units are in flight: {}", busy.len(), named.join(", "));
+            return Err(Error::new(ErrorKind::InUse, what)
+                .advise("commit, prepare or back them out, then close"));
+        }
+        if self.keeper().worth_a_keypoint(self.stream.core().writer.end()) {
+            self.keypoint()?;
+        }
+        self.stream.flush()?;
+        let payload: ClosePayload = self.mark_payload();
+        let placed = self.stream.append_first(Kind::Close, &payload.encode())?;
+        self.stream.ensure_durable(placed.next)?;
+        self.closed.store(true, Ordering::Release);
+        self.stream.write_control(true)?;
+        self.stream
+            .fail(Error::new(ErrorKind::Closed, "the log is closed").advise("open it again"));
+        Ok(())
+    }
+
+    /// Ends everything without a clean close: as a crash would, but threads end and the lock goes.
+    pub fn abandon(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.stream.stop();
+        self.wake.fetch_max(1);
+        self.wake.wake_all();
+    }
+
+    /// Lets the directory's lock go. The log must be closed or abandoned, its threads ended.
+    pub fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Units that have records and are neither prepared nor decided, or not yet undone.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<u64> {
+        self.in_state(&[UnitState::InFlight, UnitState::BackingOut])
+    }
+
+    /// Units in one of these states, lowest number first.
+    #[must_use]
+    pub fn in_state(&self, states: &[UnitState]) -> Vec<u64> {
+        let core = self.stream.core();
+        let mut units: Vec<u64> = core
+            .units
+            .iter()
+            .filter(|(_, unit)| states.contains(&unit.state) && !unit.is_blank())
+            .map(|(number, _)| number)
+            .collect();
+        units.sort_unstable();
+        units
+    }
+}
+
+impl Positions {
+    /// The ladder of positions; what breaks it is a defect of this code, never of data.
+    fn assert_ladder(&self) {
+        let begin = self.keypoint_begin;
+        assert!(begin.is_zero() || self.oldest <= begin, "oldest above the keypoint: {self:?}");
+        assert!(begin <= self.keypoint_end, "keypoint ends before it begins: {self:?}");
+        assert!(self.keypoint_end <= self.durable, "keypoint not durable: {self:?}");
+        assert!(self.redo <= self.durable, "redo above durable: {self:?}");
+        assert!(self.durable <= self.written, "durable above written: {self:?}");
+        assert!(self.written <= self.end, "written above the end: {self:?}");
+    }
+}

@@ -1,0 +1,114 @@
+//! When background work is due. Pure: time and positions in, one task out.
+//!
+//! MARK: with traffic at most one a second; without, one a second after the last record that is
+//! more than a MARK, then every minute. Keypoint: by bytes, or by time if anything was logged.
+
+use siding_wal::Lsn;
+
+/// Between marks while there is traffic, in milliseconds.
+const MARK_MS: u64 = 1_000;
+
+/// Between marks of an idle log, in milliseconds.
+const IDLE_MARK_MS: u64 = 60_000;
+
+/// A close takes a keypoint if restart would have to scan more than this.
+const CLOSE_BYTES: u64 = 64 << 10;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Write MARK.
+    Mark,
+    /// Take a keypoint.
+    Keypoint,
+}
+
+/// Remembers when what was done last.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    keypoint_bytes: u64,
+    keypoint_ms: u64,
+    /// Monotonic time and end of the log at the last keypoint.
+    keypoint: (u64, Lsn),
+    /// Monotonic time of the last mark, and what was logged by then.
+    mark: (u64, Lsn),
+    /// The last time a mark carried.
+    mark_time: u64,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        keypoint_bytes: u64,
+        keypoint_ms: u64,
+        now: u64,
+        content: Lsn,
+        mark_time: u64,
+    ) -> Self {
+        let start = (now, content);
+        Self { keypoint_bytes, keypoint_ms, keypoint: start, mark: start, mark_time }
+    }
+
+    /// What is due at `now`, with the log ending at `end`, the last record that is more than a
+    /// MARK at `content`.
+    pub(crate) fn due(&self, now: u64, end: Lsn, content: Lsn) -> Option<Task> {
+        let since = now.saturating_sub(self.keypoint.0);
+        let logged = content > self.keypoint.1;
+        let bytes = end.since(self.keypoint.1);
+        if bytes >= self.keypoint_bytes.max(1) || (logged && since >= self.keypoint_ms) {
+            return Some(Task::Keypoint);
+        }
+        let quiet = content <= self.mark.1;
+        let wait = if quiet { IDLE_MARK_MS } else { MARK_MS };
+        (now.saturating_sub(self.mark.0) >= wait).then_some(Task::Mark)
+    }
+
+    pub(crate) fn keypoint_taken(&mut self, now: u64, end: Lsn) {
+        self.keypoint = (now, end);
+    }
+
+    pub(crate) fn marked(&mut self, now: u64, content: Lsn) {
+        self.mark = (now, content);
+    }
+
+    /// The time for the next mark: never goes back, whatever the wall clock does.
+    pub(crate) fn mark_time(&mut self, wall_ms: u64) -> u64 {
+        self.mark_time = self.mark_time.max(wall_ms);
+        self.mark_time
+    }
+
+    pub(crate) fn worth_a_keypoint(&self, end: Lsn) -> bool {
+        end.since(self.keypoint.1) > CLOSE_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_follow_traffic_once_a_second_and_then_once_a_minute() {
+        let mut keeper = Keeper::new(1 << 30, u64::MAX, 0, Lsn::new(10), 0);
+        assert_eq!(keeper.due(999, Lsn::new(20), Lsn::new(20)), None);
+        assert_eq!(keeper.due(1_000, Lsn::new(20), Lsn::new(20)), Some(Task::Mark));
+        keeper.marked(1_000, Lsn::new(20));
+        assert_eq!(keeper.due(60_999, Lsn::new(30), Lsn::new(20)), None);
+        assert_eq!(keeper.due(61_000, Lsn::new(30), Lsn::new(20)), Some(Task::Mark));
+    }
+
+    #[test]
+    fn keypoints_come_by_bytes_and_by_time_if_anything_was_logged() {
+        let mut keeper = Keeper::new(1_000, 5_000, 0, Lsn::ZERO, 0);
+        assert_eq!(keeper.due(1, Lsn::new(1_000), Lsn::new(1_000)), Some(Task::Keypoint));
+        keeper.keypoint_taken(1, Lsn::new(1_000));
+        keeper.marked(1, Lsn::new(1_000));
+        assert_eq!(keeper.due(5_001, Lsn::new(1_100), Lsn::new(1_000)), None);
+        assert_eq!(keeper.due(5_001, Lsn::new(1_100), Lsn::new(1_100)), Some(Task::Keypoint));
+    }
+
+    #[test]
+    fn time_in_marks_never_goes_back() {
+        let mut keeper = Keeper::new(1, 1, 0, Lsn::ZERO, 50);
+        assert_eq!((keeper.mark_time(40), keeper.mark_time(60)), (50, 60));
+        assert_eq!(keeper.mark_time(55), 60);
+    }
+}

@@ -1,0 +1,161 @@
+//! Analysis: the unit table from the last complete keypoint on (ARIES, Mohan et al. 1992).
+
+use crate::keypoint::Table;
+use siding_wal::format::{Decision, Discipline, Kind, MarkPayload, RecordHeader, UnitEntry, wide};
+use siding_wal::read::{Step, Survey};
+use siding_wal::stream::Bounds;
+use siding_wal::units::Units;
+use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::collections::BTreeMap;
+
+/// What the scan has rebuilt so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Analysis {
+    /// Units that live.
+    pub(crate) units: Units,
+    /// For each segment, the minimum over its COMMITs.
+    pub(crate) commit_low: BTreeMap<u64, Lsn>,
+    /// Oldest position, last complete keypoint, redo position.
+    pub(crate) bounds: Bounds,
+    /// The last time a MARK carried.
+    pub(crate) marked_ms: u64,
+    /// Where the scan began.
+    pub(crate) scanned_from: Lsn,
+    /// Bytes the scan read.
+    pub(crate) scanned_bytes: u64,
+    /// Records the scan read.
+    pub(crate) scanned_records: u64,
+    /// The keypoint being collected.
+    table: Table,
+    repeats: bool,
+    segment_size: u64,
+}
+
+/// What analysis starts from: the table of the last complete keypoint, if there is one.
+pub(crate) fn base(found: &Survey) -> Result<Analysis> {
+    let identity = found.identity;
+    let mut analysis = Analysis {
+        repeats: identity.is_some_and(|id| id.discipline == Discipline::RepeatHistory),
+        segment_size: identity.map_or(1, |id| id.segment_size.max(1)),
+        bounds: Bounds { oldest: found.oldest, ..Bounds::default() },
+        ..Analysis::default()
+    };
+    if found.keypoint.0.is_zero() {
+        return Ok(analysis);
+    }
+    let mut scan = found.scan()?;
+    let mut table = Table::default();
+    loop {
+        match scan.next_batch()? {
+            Step::Batch(_) => {
+                for (lsn, header, payload) in scan.records() {
+                    table.collect(lsn, &header, payload);
+                    if let Some(complete) = table.take_complete() {
+                        analysis.begin_with(complete);
+                        return Ok(analysis);
+                    }
+                }
+            }
+            Step::Limit => {}
+            Step::End(verdict) => {
+                return Err(verdict.refusal().unwrap_or_else(|| {
+                    Error::new(ErrorKind::Corrupt, "the last keypoint is not whole")
+                        .at(found.keypoint.0)
+                        .advise("restore the directory from a copy")
+                }));
+            }
+        }
+    }
+}
+
+impl Analysis {
+    fn begin_with(&mut self, table: Table) {
+        self.note_keypoint(&table);
+        let (units, segments): (Vec<UnitEntry>, _) = (table.units, table.segments);
+        for entry in units {
+            self.units.restore(entry);
+        }
+        for segment in segments {
+            self.note_commit(segment.number, segment.commit_low);
+        }
+    }
+
+    fn note_keypoint(&mut self, table: &Table) {
+        self.bounds.keypoint_begin = table.begin;
+        self.bounds.keypoint_end = table.end;
+        self.bounds.redo = self.bounds.redo.max(table.redo);
+        self.bounds.oldest = self.bounds.oldest.max(table.oldest);
+    }
+
+    fn note_commit(&mut self, number: u64, low: Lsn) {
+        let entry = self.commit_low.entry(number).or_insert(Lsn::MAX);
+        *entry = low.min(*entry);
+    }
+
+    /// Applies the record that stands at `lsn`.
+    pub(crate) fn apply(&mut self, lsn: Lsn, header: &RecordHeader, payload: &[u8]) -> Result<()> {
+        self.scanned_records = self.scanned_records.saturating_add(1);
+        match header.kind {
+            Kind::Commit => {
+                let decision = Decision::decode(payload).map_err(|malformed| {
+                    Error::new(ErrorKind::Corrupt, "a COMMIT holds an impossible value")
+                        .at(lsn)
+                        .caused_by(malformed)
+                })?;
+                let number = lsn.get().checked_div(self.segment_size).unwrap_or(0);
+                self.note_commit(number, decision.oldest);
+            }
+            Kind::Mark | Kind::Close => {
+                if let Ok(mark) = MarkPayload::decode(payload) {
+                    self.marked_ms = self.marked_ms.max(mark.time_ms);
+                    self.bounds.oldest = self.bounds.oldest.max(mark.oldest);
+                }
+            }
+            _ => {
+                self.table.collect(lsn, header, payload);
+                if let Some(complete) = self.table.take_complete() {
+                    self.note_keypoint(&complete);
+                }
+            }
+        }
+        self.units.replay(lsn, header, payload, self.repeats);
+        Ok(())
+    }
+
+    /// The smallest position that redo from `redo` needs under deferred apply.
+    pub(crate) fn commits_need(&self, redo: Lsn) -> Lsn {
+        let from = redo.get().checked_div(self.segment_size).unwrap_or(0);
+        self.commit_low.range(from..).map(|(_, low)| *low).min().unwrap_or(Lsn::MAX)
+    }
+
+    /// Whether the live segments reach back to everything that is needed.
+    pub(crate) fn whole(&self, found: &Survey) -> Result<()> {
+        let Some(first) = found.segments.oldest_number() else { return Ok(()) };
+        let reach = found.segments.first_lsn(first);
+        let scanned_all = self.bounds.keypoint_begin.is_zero();
+        if scanned_all && first > 0 {
+            let what = "segments are missing at the start, and no keypoint makes up for them";
+            return Err(Error::new(ErrorKind::Missing, what)
+                .at(reach)
+                .advise("restore the directory from a copy"));
+        }
+        let mut need = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
+        if !self.repeats {
+            need = need.min(self.commits_need(self.bounds.redo));
+        }
+        need = need.min(self.bounds.redo.max(self.bounds.oldest));
+        if need < reach && !need.is_zero() {
+            let missing = reach.since(need).div_ceil(self.segment_size.max(1));
+            let what = format!("{missing} segments that are still needed are missing");
+            return Err(Error::new(ErrorKind::Missing, what)
+                .at(need)
+                .advise("restore the missing files from a copy of the directory"));
+        }
+        Ok(())
+    }
+
+    /// The number of records, for reports.
+    pub(crate) fn live(&self) -> u64 {
+        wide(self.units.len())
+    }
+}

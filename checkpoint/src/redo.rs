@@ -1,0 +1,217 @@
+//! Redo: what restart hands to the embedder.
+//!
+//! Deferred apply: whole committed units, in the order of their COMMITs, each oldest to newest
+//! and without what was rolled back. The scan finds COMMITs; the chain gives the records. Repeat
+//! history: every record from the redo position on.
+
+use crate::engine::Engine;
+use siding_wal::chain::Forward as Chain;
+use siding_wal::format::{BATCH_HEADER_LEN, Decision, Kind, RecordHeader, wide};
+use siding_wal::read::{Forward, Step};
+use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+impl Engine {
+    /// Whether redo can start at `lsn`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Trimmed`] if records that this redo needs are gone, [`ErrorKind::Invalid`]
+    /// above the end of the log.
+    pub fn check_redo(&self, lsn: Lsn) -> Result<()> {
+        let core = self.stream().core();
+        let oldest = self.stream().bounds().oldest;
+        if lsn > core.writer.end() {
+            let what = "the redo position lies above the end of the log";
+            return Err(Error::new(ErrorKind::Invalid, what)
+                .at(lsn)
+                .advise("the snapshot is newer than the log: it belongs to another copy"));
+        }
+        let need = if core.repeats_history() { lsn } else { lsn.min(core.commits_need(lsn)) };
+        if need < oldest {
+            let what = format!("redo needs records below the oldest kept ({oldest})");
+            return Err(Error::new(ErrorKind::Trimmed, what)
+                .at(lsn)
+                .advise("use a newer snapshot: the log was trimmed by its redo position"));
+        }
+        Ok(())
+    }
+
+    fn scan_from(&self, lsn: Lsn) -> Result<Forward> {
+        let segments = self.stream().segments();
+        let limit = self.stream().core().writer.durable();
+        let scan = if lsn.is_zero() || segments.is_void(lsn) {
+            let first = segments.oldest_number().unwrap_or(0).max(segments.number_of(lsn));
+            Forward::from_segment(&segments, first)
+        } else {
+            Forward::from_lsn(&segments, lsn)
+        };
+        Ok(scan?.limit(limit))
+    }
+
+    /// The committed units from `redo` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::check_redo`].
+    pub fn committed(self: &Arc<Self>, redo: Lsn) -> Result<Committed> {
+        self.check_redo(redo)?;
+        Ok(Committed {
+            scan: Some(self.scan_from(redo)?),
+            engine: Arc::clone(self),
+            redo,
+            found: VecDeque::new(),
+            chain: None,
+        })
+    }
+
+    /// Every record from `from` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::check_redo`].
+    pub fn history(self: &Arc<Self>, from: Lsn) -> Result<History> {
+        let oldest = self.stream().bounds().oldest;
+        if from < oldest && !from.is_zero() {
+            let what = format!("the log no longer reaches back this far (oldest is {oldest})");
+            return Err(Error::new(ErrorKind::Trimmed, what).at(from));
+        }
+        let from = from.max(oldest);
+        Ok(History { scan: self.scan_from(from)?, from, next: None })
+    }
+}
+
+/// A COMMIT that the scan found.
+#[derive(Debug)]
+struct Found {
+    unit: u64,
+    /// The unit's newest record before it.
+    head: Lsn,
+    floor: Lsn,
+    /// The position just behind it.
+    next: Lsn,
+}
+
+/// A cursor over the records of committed units.
+#[derive(Debug)]
+pub struct Committed {
+    engine: Arc<Engine>,
+    scan: Option<Forward>,
+    redo: Lsn,
+    found: VecDeque<Found>,
+    chain: Option<(Chain, Lsn)>,
+}
+
+impl Committed {
+    /// The next record: where it stands, its header, its payload, and the position just behind
+    /// its unit's COMMIT.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the log; nothing more follows.
+    #[allow(clippy::type_complexity, reason = "the parts of one record")]
+    pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8], Lsn)>> {
+        let (lsn, header, commit) = loop {
+            if let Some((chain, commit)) = &mut self.chain {
+                if let Some((lsn, header)) = chain.step(&**self.engine.stream())? {
+                    break (lsn, header, *commit);
+                }
+                self.chain = None;
+            }
+            if let Some(found) = self.found.pop_front() {
+                let chain = Chain::new(found.unit, found.head, found.floor);
+                self.chain = Some((chain, found.next));
+            } else if !self.scan_on()? {
+                return Ok(None);
+            }
+        };
+        let payload = self.chain.as_ref().map(|(chain, _)| chain.payload()).unwrap_or_default();
+        Ok(Some((lsn, header, payload, commit)))
+    }
+
+    /// Bytes that were scanned so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.scan.as_ref().map_or(0, Forward::bytes_read)
+    }
+
+    fn scan_on(&mut self) -> Result<bool> {
+        let Some(scan) = &mut self.scan else { return Ok(false) };
+        match scan.next_batch()? {
+            Step::Batch(_) => {}
+            Step::Limit => {
+                self.scan = None;
+                return Ok(false);
+            }
+            Step::End(verdict) => {
+                let refusal = verdict.refusal();
+                self.scan = None;
+                return refusal.map_or(Ok(false), Err);
+            }
+        }
+        for (lsn, header, payload) in scan.records() {
+            let next = lsn.plus(wide(header.padded_len()));
+            if header.kind != Kind::Commit || next <= self.redo {
+                continue;
+            }
+            let decision = Decision::decode(payload).map_err(|malformed| {
+                Error::new(ErrorKind::Corrupt, "a COMMIT holds an impossible value")
+                    .at(lsn)
+                    .caused_by(malformed)
+            })?;
+            self.found.push_back(Found {
+                unit: header.unit,
+                head: header.prev,
+                floor: decision.oldest,
+                next,
+            });
+        }
+        Ok(true)
+    }
+}
+
+/// A cursor over every record, in the order of the log.
+#[derive(Debug)]
+pub struct History {
+    scan: Forward,
+    from: Lsn,
+    /// Where the next record of the batch at hand stands; none if there is no batch.
+    next: Option<Lsn>,
+}
+
+impl History {
+    /// The next record: where it stands, its header, its payload.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the log; nothing more follows.
+    pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8])>> {
+        let lsn = loop {
+            if let Some(next) = self.next {
+                match self.scan.records().starting_at(next).next() {
+                    Some((lsn, header, _)) => {
+                        self.next = Some(lsn.plus(wide(header.padded_len())));
+                        if lsn >= self.from {
+                            break lsn;
+                        }
+                        continue;
+                    }
+                    None => self.next = None,
+                }
+            }
+            match self.scan.next_batch()? {
+                Step::Batch(batch) => self.next = Some(batch.lsn.plus(wide(BATCH_HEADER_LEN))),
+                Step::Limit => return Ok(None),
+                Step::End(verdict) => return verdict.refusal().map_or(Ok(None), Err),
+            }
+        };
+        Ok(self.scan.records().starting_at(lsn).next())
+    }
+
+    /// Lets the cursor go on to what has become durable since.
+    pub fn advance(&mut self, engine: &Engine) {
+        let limit = engine.stream().core().writer.durable();
+        self.scan.advance(&engine.stream().segments(), limit);
+    }
+}

@@ -1,0 +1,231 @@
+//! A directory in memory that knows what a power cut would leave of it.
+//!
+//! # What survives
+//!
+//! Changes are pending until something makes them durable, and a crash takes any subset of the
+//! pending ones:
+//!
+//! - bytes of a file, each 512-byte sector apart (a write tears at any sector, and later writes
+//!   may survive where earlier ones do not): durable by a durable write of just that range, or
+//!   by [`LogFile::sync`][sync]; a durable write does nothing for other pending bytes;
+//! - the size of a file, apart from its bytes: durable as far as a durable write reaches, or by
+//!   [`LogFile::sync`][sync]; bytes behind the surviving size are gone, and where it survived without
+//!   them there are zeros;
+//! - names, apart from files: durable by [`Disk::sync_dir`][sync_dir] alone. Changes of different names
+//!   survive in any combination, those of one name in their order; a rename is one step.
+//!
+//! Reads see the newest bytes, whatever is pending, as a page cache shows them.
+//!
+//! # What can go wrong
+//!
+//! [`SimDisk::cut_at`] takes the power away in the middle of a call, [`SimDisk::crash`] then
+//! gives the disk that the next boot finds. [`SimDisk::fail`] makes calls fail; after a failed
+//! sync the bytes it was to write read as new, count as clean and may be on no disk
+//! ([`FailedSync::Lost`], fact M7). [`SimDisk::set_capacity`] makes the disk full,
+//! [`SimDisk::spoil`] makes sectors unreadable, [`SimDisk::overwrite`] rots them.
+//!
+//! # What it does not know
+//!
+//! Mapped writes, syncs that report late or never (modes C, D), requests under way at a crash
+//! that land after it.
+//!
+//! [sync]: siding_wal::disk::LogFile::sync
+//! [sync_dir]: siding_wal::disk::Disk::sync_dir
+
+mod blocks;
+mod crash;
+mod directory;
+mod fault;
+mod file;
+mod inode;
+mod state;
+
+pub use crash::{Crash, Pending, PendingKind, Torn};
+pub use fault::{Call, Fault, Lasts, Op};
+pub use inode::FailedSync;
+
+use inode::SECTOR;
+use state::{Life, State};
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The simulated disk. Clones are handles on the same one, as two processes have; a copy is
+/// made by [`SimDisk::fork`].
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("SimDisk")
+            .field("files", &state.directory.cached)
+            .field("calls", &state.life.calls.len())
+            .field("pending", &state.pending_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SimDisk {
+    /// A new, empty directory, whose chances `seed` decides.
+    ///
+    /// The write unit is one sector, the sharpest there is; syncs fail as ext4's do; there is
+    /// room without end.
+    pub fn new(seed: u64) -> Self {
+        Self::from_state(State::new(seed))
+    }
+
+    /// The same disk with another safe write unit in its geometry, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// If it is not a power of two from 512 on.
+    #[must_use]
+    pub fn with_write_unit(self, bytes: u32) -> Self {
+        assert!(bytes.is_power_of_two() && bytes >= 512, "{bytes} is no write unit");
+        self.state().write_unit = bytes;
+        self
+    }
+
+    fn from_state(state: State) -> Self {
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of the disk as a process finds it that starts after a `kill -9`: what is pending
+    /// still is, and reads see it; nobody holds the lock; calls count from 0; no faults, and the
+    /// power is on.
+    ///
+    /// Costs a pointer a file and its pending changes, whatever its size.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut state = self.state().clone();
+        state.life = Life::default();
+        Self::from_state(state)
+    }
+
+    /// The disk that the next boot finds, if the power went now and `choice` survived: all on it
+    /// is durable. This disk stays as it is, so other choices can be tried.
+    #[must_use]
+    pub fn crash(&self, choice: Crash) -> Self {
+        Self::from_state(self.state().survivors(choice).into_state())
+    }
+
+    /// [`SimDisk::crash`], unless `seen` has that outcome already.
+    pub fn crash_unseen(&self, choice: Crash, seen: &mut HashSet<u64>) -> Option<Self> {
+        let state = self.state();
+        let survivors = state.survivors(choice);
+        seen.insert(survivors.fingerprint()).then(|| Self::from_state(survivors.into_state()))
+    }
+
+    /// The page cache lets go of all clean pages: what failed syncs lost reads as it is on the
+    /// device from now on. What is pending otherwise stays.
+    pub fn evict(&self) {
+        self.state().inodes.iter_mut().for_each(inode::Inode::evict);
+    }
+
+    /// What is pending, oldest first.
+    pub fn pending(&self) -> Vec<Pending> {
+        self.state().pending()
+    }
+
+    /// How much is pending.
+    pub fn pending_count(&self) -> usize {
+        self.state().pending_count()
+    }
+
+    /// Takes the power away in the middle of the call with this number: what it does is pending,
+    /// and it and every later call, reads too, fail with "power is off". Calls that change
+    /// something count, from 0 on: see [`SimDisk::trace`].
+    pub fn cut_at(&self, call: u64) {
+        self.state().life.cut = Some(call);
+    }
+
+    /// Whether the cut came.
+    pub fn is_off(&self) -> bool {
+        self.state().life.off
+    }
+
+    /// Makes the call with this number fail, or from it on all that can fail so.
+    pub fn fail(&self, call: u64, fault: Fault, lasts: Lasts) {
+        self.state().life.faults.push((call, fault, lasts));
+    }
+
+    /// Makes the read with this number fail, or all from it on; reads count apart, from 0 on.
+    pub fn fail_read(&self, read: u64, lasts: Lasts) {
+        self.state().life.read_faults.push((read, lasts));
+    }
+
+    /// Says what a failed sync does.
+    pub fn set_failed_sync(&self, how: FailedSync) {
+        self.state().failed_sync = how;
+    }
+
+    /// Limits the bytes that the files of the directory may have together.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes;
+    }
+
+    /// Makes the sectors of a range unreadable until they are written again, also after a crash.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such file.
+    pub fn spoil(&self, name: &str, at: u64, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.open(name)?;
+        let sectors = at / SECTOR as u64..(at + len).div_ceil(SECTOR as u64);
+        state.inode_mut(inode).spoilt.extend(sectors);
+        Ok(())
+    }
+
+    /// Changes bytes behind everyone's back, on the device and in the cache: rot, or a write
+    /// that was meant for another place. Not a call.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such file, `InvalidInput` if not all of the range is durable.
+    pub fn overwrite(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.open(name)?;
+        state
+            .inode_mut(inode)
+            .overwrite(at, bytes)
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// What reads of a file see. Not a call, and not subject to any fault.
+    pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
+        let state = self.state();
+        let file = state.inode(*state.directory.cached.get(name)?);
+        let mut bytes = vec![0; blocks::index(file.len)];
+        file.cached.read(0, &mut bytes);
+        Some(bytes)
+    }
+
+    /// How many calls changed something, or were to.
+    pub fn calls(&self) -> u64 {
+        self.state().life.calls.len() as u64
+    }
+
+    /// How many reads there were.
+    pub fn reads(&self) -> u64 {
+        self.state().life.reads
+    }
+
+    /// The calls that changed something, or were to.
+    pub fn trace(&self) -> Vec<Call> {
+        self.state().life.calls.clone()
+    }
+
+    /// Names the calls and the bytes they wrote: equal runs have equal hashes.
+    pub fn trace_hash(&self) -> u64 {
+        self.state().life.trace_hash
+    }
+}
