@@ -29,7 +29,12 @@ const UNSAFE: [&str; 2] = ["wal/src/disk/map.rs", "wal/src/disk/ring.rs"];
 const CLOCKS: [&str; 1] = ["wal/src/disk/clock.rs"];
 
 /// The files that start threads: drivers, and the conformance suite, which is a test to be called.
-const THREADS: [&str; 2] = ["wal/src/disk/conformance.rs", "wal/src/stream/threads.rs"];
+const THREADS: [&str; 4] = [
+    "checkpoint/src/threads.rs",
+    "wal/src/disk/conformance.rs",
+    "wal/src/read/ahead.rs",
+    "wal/src/stream/threads.rs",
+];
 
 /// The floor of each package: it may build on lower ones alone.
 const FLOORS: [(&str, u8); 9] = [

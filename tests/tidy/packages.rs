@@ -31,12 +31,14 @@ pub(crate) fn dependencies(manifest: &Source) -> Vec<Dependency> {
                 let dev = kind.ends_with("dev-");
                 found.push(Dependency { name: bare(name), dev, offset });
             }
-        } else if section.ends_with("dependencies") && !section.starts_with("workspace") {
-            if let Some((name, _)) = trimmed.split_once('=').filter(|_| !trimmed.starts_with('#')) {
-                let name = name.split('.').next().unwrap_or(name);
-                let dev = section.ends_with("dev-dependencies");
-                found.push(Dependency { name: bare(name), dev, offset });
-            }
+        } else if section.ends_with("dependencies")
+            && !section.starts_with("workspace")
+            && !trimmed.starts_with('#')
+            && let Some((name, _)) = trimmed.split_once('=')
+        {
+            let name = name.split('.').next().unwrap_or(name);
+            let dev = section.ends_with("dev-dependencies");
+            found.push(Dependency { name: bare(name), dev, offset });
         }
         offset += line.len();
     }
