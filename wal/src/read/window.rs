@@ -47,7 +47,8 @@ impl Window {
         self.bytes
     }
 
-    /// The `want` bytes from `offset` on in the file of segment `number`, fewer only if the file ends.
+    /// The `want` bytes from `offset` on in the file of segment `number`, fewer only if the file
+    /// ends.
     /// Reads ahead, though nothing at or above the offset `cap`: others may be writing there.
     /// The largest number means that nobody is.
     ///

@@ -187,7 +187,8 @@ proptest! {
 
     #[test]
     fn many_wounds_never_give_what_was_not_written(
-        wounds in prop::collection::vec((0..2_u64, 0..10_000_usize, any::<u8>(), 1..600_usize), 1..6)
+        wounds in prop::collection::vec(
+            (0..2_u64, 0..10_000_usize, any::<u8>(), 1..600_usize), 1..6)
     ) {
         let log = log();
         let mut damaged = log.clone();
