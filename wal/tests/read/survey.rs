@@ -289,3 +289,45 @@ fn a_segment_may_be_taken_again_with_a_smaller_unit() {
     assert_eq!((found, verdict.end), (log.written.clone(), log.position));
     assert!(verdict.refusal().is_none(), "{verdict:?}");
 }
+
+#[test]
+fn damage_counts_from_the_oldest_that_a_header_names() {
+    let mut log = four();
+    log.oldest = Lsn::new(2 * SIZE + 512);
+    log.change_segment();
+    log.image.files.remove("control");
+    let survey = look(&log.image).unwrap();
+    assert_eq!((survey.oldest, survey.segments.len()), (log.oldest, 5));
+    // Below, a damaged header ends what is live; at or above, it is one that was needed.
+    let mut image = log.image.clone();
+    image.file(&seg(1))[40] ^= 1;
+    assert_eq!(look(&image).unwrap().segments.oldest_number(), Some(2));
+    image.file(&seg(2))[40] ^= 1;
+    refused(&image, ErrorKind::Corrupt, &seg(2));
+}
+
+#[test]
+fn a_damaged_header_out_of_turn_is_nobodys_unfinished_work() {
+    for control in [true, false] {
+        let mut log = four();
+        if !control {
+            log.image.files.remove("control");
+        }
+        let mut header = log.header(6, log.position).encode();
+        header[100] ^= 1;
+        log.image.file(&seg(6)).extend_from_slice(&header);
+        refused(&log.image, ErrorKind::Corrupt, &seg(6));
+    }
+}
+
+#[test]
+fn a_sealed_file_that_was_shortened_is_noticed_before_anybody_reads_there() {
+    let mut log = four();
+    let begin = log.append(&[(Kind::KeypointBegin, &[0; 8]), (Kind::KeypointEnd, &[0; 56])]);
+    log.durable = log.position;
+    log.keypoint = (begin.plus(48), begin.plus(88));
+    log.control(false);
+    log.image.file(&seg(1)).truncate(1000);
+    refused(&log.image, ErrorKind::Missing, &seg(1));
+    assert_eq!(look(&log.image).unwrap_err().lsn(), Some(Lsn::new(SIZE + 1000)));
+}
