@@ -1,1 +1,37 @@
-//! The front door of Siding.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod commit;
+mod cursor;
+mod decided;
+mod in_doubt;
+mod log;
+mod options;
+mod record;
+mod recovery;
+mod ticket;
+mod unit;
+
+pub use commit::{CommitError, PrepareError};
+pub use cursor::{Backward, Committed, Effects, Follower, Owned, Records};
+pub use decided::{Decided, Outcome};
+pub use in_doubt::InDoubt;
+pub use log::{Log, UnitInfo};
+pub use options::{Durability, Options};
+pub use record::{OwnedRecord, Record};
+pub use recovery::{InFlight, Recovery};
+pub use ticket::Ticket;
+pub use unit::{Savepoint, UnitOfWork};
+
+pub use siding_checkpoint::{Pin, PinKind, Positions, Progress, Report};
+pub use siding_wal::disk::Backend;
+pub use siding_wal::format::{Discipline, Kind, UnitState};
+pub use siding_wal::{Error, ErrorKind, Lsn, Result};
+
+/// The traits of the disk and the clock, for those who bring their own.
+pub mod disk {
+    pub use siding_wal::disk::{
+        AlignedBuf, Clock, DirLock, Disk, Geometry, LockError, LogFile, MemoryDisk, SystemClock,
+        conformance, open_dir, open_dir_read_only,
+    };
+}

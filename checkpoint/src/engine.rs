@@ -57,7 +57,9 @@ impl std::fmt::Debug for Engine {
 }
 
 /// Holds the right to write a keypoint.
-pub(crate) struct Keypointing<'a>(MutexGuard<'a, ()>);
+pub(crate) struct Keypointing<'a> {
+    _right: MutexGuard<'a, ()>,
+}
 
 impl Drop for Keypointing<'_> {
     fn drop(&mut self) {
@@ -129,7 +131,7 @@ impl Engine {
     pub(crate) fn one_keypoint(&self) -> Keypointing<'_> {
         let guard = self.keypoint.lock().unwrap_or_else(PoisonError::into_inner);
         IN_KEYPOINT.set(true);
-        Keypointing(guard)
+        Keypointing { _right: guard }
     }
 
     pub(crate) fn one_undo(&self) -> MutexGuard<'_, ()> {

@@ -13,7 +13,7 @@ mod undo;
 
 pub use engine::{Engine, Positions};
 pub use keypoint::Table;
-pub use open::{Config, Opened, Progress, Report, open};
+pub use open::{Config, Opened, Progress, ProgressHandler, Report, open};
 pub use redo::{Committed, History};
 pub use retain::{Pin, PinKind};
-pub use undo::UndoHandler;
+pub use undo::{UndoHandler, UndoRecord};

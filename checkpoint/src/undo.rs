@@ -12,7 +12,10 @@ use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
 /// Undoes one record in the embedder's files; returns what a compensation record shall carry.
-pub type UndoHandler = Arc<dyn Fn(Lsn, &RecordHeader, &[u8]) -> Result<Vec<u8>> + Send + Sync>;
+pub type UndoHandler = Arc<UndoRecord<'static>>;
+
+/// The same, borrowed for one unit.
+pub type UndoRecord<'a> = dyn Fn(Lsn, &RecordHeader, &[u8]) -> Result<Vec<u8>> + Send + Sync + 'a;
 
 impl Engine {
     /// Undoes a unit that is being backed out, and ends it durably.
@@ -20,11 +23,7 @@ impl Engine {
     /// # Errors
     ///
     /// What the handler says, the log failed, or the unit is not being backed out.
-    pub fn undo_unit(
-        &self,
-        unit: u64,
-        undo: &dyn Fn(Lsn, &RecordHeader, &[u8]) -> Result<Vec<u8>>,
-    ) -> Result<()> {
+    pub fn undo_unit(&self, unit: u64, undo: &UndoRecord<'_>) -> Result<()> {
         let stream = self.stream();
         let _one_at_a_time = self.one_undo();
         let (head, floor) = {
@@ -43,6 +42,22 @@ impl Engine {
         }
         let ended = stream.end_unit(unit)?;
         stream.wait_durable(ended.placed.next, ended.done.as_deref())
+    }
+
+    /// Undoes a unit by the handler the embedder gave.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] if it gave none; else as [`Engine::undo_unit`].
+    pub fn undo_now(&self, unit: u64) -> Result<()> {
+        match self.undo_handler() {
+            Some(handler) => self.undo_unit(unit, &**handler),
+            None => Err(Error::new(
+                ErrorKind::Invalid,
+                "the log repeats history, and no undo handler was given",
+            )
+            .advise("open the log with Options::undo; until then the unit stays, not undone")),
+        }
     }
 
     /// Undoes what was dropped, if the embedder gave a handler.

@@ -29,6 +29,9 @@ use std::sync::Arc;
 
 use analysis::Analysis;
 
+/// Told how far a long step is.
+pub type ProgressHandler = Box<dyn Fn(&Progress) + Send + Sync>;
+
 /// How a log is opened.
 pub struct Config {
     /// Whether a log is created where there is none.
@@ -54,7 +57,7 @@ pub struct Config {
     /// Undoes one record, under repeat history.
     pub undo: Option<UndoHandler>,
     /// Told how far the open is.
-    pub progress: Option<Box<dyn Fn(&Progress) + Send + Sync>>,
+    pub progress: Option<ProgressHandler>,
 }
 
 impl Default for Config {

@@ -127,6 +127,18 @@ impl Stream {
         self.core().give_up(unit, now);
     }
 
+    /// Restart ends a unit that was in flight: ABORT, with END under deferred apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn give_up_at_restart(&self, unit: u64) -> Result<()> {
+        let end = !self.core().repeats_history();
+        let cause = crate::format::Cause::Restart;
+        self.decide(unit, &Verdict { end, cause, ..Verdict::default() }, false)?;
+        Ok(())
+    }
+
     /// Appends a record of the log itself.
     ///
     /// # Errors

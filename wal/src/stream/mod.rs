@@ -19,7 +19,7 @@ mod threads;
 pub use append::Pending;
 pub use control::{Bounds, create_control, write_slot};
 pub use fetch::RecordBuf;
-pub use notify::in_callback;
+pub use notify::{in_callback, run as run_callback};
 pub use prepare::{AHEAD, Prepared, create_filled};
 
 use crate::disk::{Clock, Disk, FutexWord};

@@ -18,7 +18,7 @@ pub fn in_callback() -> bool {
 }
 
 /// Runs a callback; a panic in it ends there.
-pub(crate) fn run(callback: Callback, outcome: Outcome) {
+pub fn run(callback: Callback, outcome: Outcome) {
     let before = IN_CALLBACK.replace(true);
     // What the callback shared with others is the embedder's to keep whole.
     let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));

@@ -1,0 +1,142 @@
+//! A prepared unit: in doubt until its coordinator says how it ends.
+
+use crate::decided::{Decided, Outcome, refused};
+use crate::log::Inner;
+use crate::{Backward, CommitError, Effects};
+use siding_wal::format::{Cause, UnitState};
+use siding_wal::write::Verdict;
+use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::sync::Arc;
+
+/// A prepared unit. It survives every crash, and stays in doubt until it is decided: dropping
+/// the handle decides nothing. Whoever decides second gets [`ErrorKind::AlreadyDecided`].
+#[derive(Debug)]
+#[must_use = "an in-doubt unit stays in doubt until somebody decides"]
+pub struct InDoubt {
+    log: Arc<Inner>,
+    unit: u64,
+    gid: Vec<u8>,
+    by: Cause,
+    who: String,
+    heuristic: bool,
+}
+
+impl InDoubt {
+    pub(crate) fn new(log: &Arc<Inner>, unit: u64, gid: Vec<u8>) -> Self {
+        let log = Arc::clone(log);
+        Self { log, unit, gid, by: Cause::Program, who: String::new(), heuristic: false }
+    }
+
+    /// The same unit, decided by somebody else than its coordinator: the record says so.
+    pub fn heuristically(self, by: Cause, who: &str) -> Self {
+        Self { by, who: who.to_owned(), heuristic: true, ..self }
+    }
+
+    /// The name its coordinator knows it by.
+    #[must_use]
+    pub fn gid(&self) -> &[u8] {
+        &self.gid
+    }
+
+    /// The unit's number.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.unit
+    }
+
+    /// Its records, newest to oldest.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
+    pub fn records_backward(&self) -> Result<Backward> {
+        let (head, floor) = self.chain()?;
+        Ok(Backward::new(&self.log, self.unit, head, floor))
+    }
+
+    /// What a commit will apply: oldest to newest, without what was rolled back.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
+    pub fn effects(&self) -> Result<Effects> {
+        let (head, floor) = self.chain()?;
+        Ok(Effects::new(&self.log, self.unit, head, floor))
+    }
+
+    fn chain(&self) -> Result<(Lsn, Lsn)> {
+        let core = self.log.engine().stream().core();
+        let unit = core.units.get(self.unit).filter(|unit| unit.state == UnitState::InDoubt);
+        unit.map(|unit| (unit.head, unit.floor)).ok_or_else(|| {
+            let what = format!("unit {:#x} is no longer in doubt", self.unit);
+            Error::new(ErrorKind::AlreadyDecided, what)
+        })
+    }
+
+    /// Commits it; returns the position just behind its COMMIT.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyDecided`] in [`CommitError::BackedOut`] (this call decided nothing);
+    /// [`CommitError::Unknown`] if the log failed meanwhile.
+    ///
+    /// # Crash
+    ///
+    /// Until this returns the unit may be in doubt again; then it is committed.
+    pub fn commit(self) -> std::result::Result<Lsn, CommitError> {
+        let pending = self.put(true, true)?;
+        Ok(pending.placed.next)
+    }
+
+    /// Backs it out. Under repeat history this undoes it through the handler of
+    /// [`Options::undo`](crate::Options::undo).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyDecided`]; what the handler says; or the log failed.
+    ///
+    /// # Crash
+    ///
+    /// Until this returns the unit may be in doubt again, or (repeat history) be in flight.
+    pub fn back_out(self) -> Result<()> {
+        let ends = !self.log.engine().stream().core().repeats_history();
+        self.put(false, ends)?;
+        if ends { Ok(()) } else { self.log.undo(self.unit) }
+    }
+
+    /// Makes the outcome durable and leaves the unit there, for the work that remains.
+    ///
+    /// # Errors
+    ///
+    /// As [`InDoubt::commit`].
+    ///
+    /// # Crash
+    ///
+    /// Until this returns the unit may be in doubt again; then it is decided.
+    pub fn decide(self, outcome: Outcome) -> std::result::Result<Decided, CommitError> {
+        let commit = outcome == Outcome::Commit;
+        let pending = self.put(commit, false)?;
+        let lsn = commit.then_some(pending.placed.next);
+        Ok(Decided::new(&self.log, self.unit, outcome, lsn))
+    }
+
+    fn put(
+        &self,
+        commit: bool,
+        end: bool,
+    ) -> std::result::Result<siding_wal::stream::Pending, CommitError> {
+        let how = Verdict {
+            commit,
+            end,
+            heuristic: self.heuristic,
+            cause: self.by,
+            who: self.who.clone(),
+        };
+        let stream = self.log.engine().stream();
+        let pending = stream.decide(self.unit, &how, true).map_err(refused)?;
+        stream
+            .wait_durable(pending.placed.next, pending.done.as_deref())
+            .map_err(CommitError::Unknown)?;
+        Ok(pending)
+    }
+}

@@ -1,0 +1,350 @@
+//! An open log.
+
+use crate::{
+    Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
+    Record, Records, Recovery, UnitOfWork,
+};
+use siding_checkpoint::{Engine, Pin, Positions, Report};
+use siding_wal::chain::Fetch as _;
+use siding_wal::format::UnitState;
+use siding_wal::stream::RecordBuf;
+use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// What every handle of one open log shares.
+pub(crate) struct Inner {
+    engine: Arc<Engine>,
+    durability: Durability,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn start(
+        engine: Arc<Engine>,
+        threads: bool,
+        durability: Durability,
+        _admin: Option<PathBuf>,
+    ) -> Result<Arc<Self>> {
+        let handles = if threads { Engine::spawn(&engine)? } else { Vec::new() };
+        Ok(Arc::new(Self { engine, durability, threads: Mutex::new(handles) }))
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    pub(crate) fn in_doubt(self: &Arc<Self>) -> Vec<InDoubt> {
+        let units = self.engine.in_state(&[UnitState::InDoubt]);
+        let core = self.engine.stream().core();
+        let gid = |unit| core.units.get(unit).map(|entry| entry.gid.clone());
+        let found = units.into_iter().filter_map(|unit| Some((unit, gid(unit)?)));
+        found.map(|(unit, gid)| InDoubt::new(self, unit, gid)).collect()
+    }
+
+    pub(crate) fn decided(self: &Arc<Self>) -> Vec<Decided> {
+        let of = |state, outcome| {
+            let units = self.engine.in_state(&[state]);
+            units.into_iter().map(move |unit| Decided::new(self, unit, outcome, None))
+        };
+        let committed = of(UnitState::Committed, Outcome::Commit);
+        committed.chain(of(UnitState::Aborted, Outcome::BackOut)).collect()
+    }
+
+    /// Undoes a unit that is being backed out, by the handler of the options.
+    pub(crate) fn undo(&self, unit: u64) -> Result<()> {
+        match self.engine.undo_now(unit) {
+            // The background was faster.
+            Err(error) if error.kind() == ErrorKind::UnitEnded => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Stops as a crash would, but threads end and the directory is free.
+    pub(crate) fn abandon(&self) {
+        let what = Error::new(ErrorKind::Closed, "the log was abandoned").advise("open it again");
+        self.engine.stream().fail(what);
+        self.shut_down();
+    }
+
+    fn shut_down(&self) {
+        self.engine.abandon();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let this = std::thread::current().id();
+        for thread in threads.drain(..).filter(|thread| thread.thread().id() != this) {
+            let _ = thread.join();
+        }
+        self.engine.release();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Best effort: what cannot be closed cleanly now is recovered by the next open.
+        if self.engine.stream().failure().is_none() {
+            let _ = self.engine.close();
+        }
+        self.shut_down();
+    }
+}
+
+/// An open log. Cheap to clone; every clone is the same log. Dropping the last handle closes it,
+/// best effort; [`Log::close`] says whether that went well.
+#[derive(Clone, Debug)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+/// A live unit of work, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitInfo {
+    /// Its number.
+    pub unit: u64,
+    /// Where it stands.
+    pub state: UnitState,
+    /// The name its coordinator knows it by; empty before PREPARE.
+    pub gid: Vec<u8>,
+    /// Its first record; zero if it has none.
+    pub first: Lsn,
+    /// Its newest record; zero if it has none.
+    pub head: Lsn,
+    /// Records on the main log.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Milliseconds since it began.
+    pub age_ms: u64,
+    /// Milliseconds it has been in doubt, over all opens.
+    pub in_doubt_ms: u64,
+}
+
+impl Log {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    /// Opens the log in a directory with the default options, or creates it there.
+    ///
+    /// # Errors
+    ///
+    /// What is there cannot be this log, whole: named, and nothing is changed.
+    ///
+    /// # Crash
+    ///
+    /// The next open does the same again.
+    pub fn open(path: impl AsRef<Path>) -> Result<Recovery> {
+        Options::new().open(path)
+    }
+
+    /// Begins a unit of work. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The log failed, or is closed.
+    pub fn begin(&self) -> Result<UnitOfWork> {
+        Ok(UnitOfWork::new(&self.inner, self.inner.engine.stream().begin()?))
+    }
+
+    /// A unit of one record, begun and committed in one step.
+    ///
+    /// # Errors
+    ///
+    /// As [`UnitOfWork::commit`].
+    ///
+    /// # Crash
+    ///
+    /// As [`UnitOfWork::commit`].
+    pub fn write(&self, payload: &[u8]) -> std::result::Result<Lsn, CommitError> {
+        let stream = self.inner.engine.stream();
+        let durable = self.inner.durability == Durability::Durable;
+        let pending = stream.write(0, payload, durable).map_err(CommitError::BackedOut)?;
+        if durable {
+            stream
+                .wait_durable(pending.placed.next, pending.done.as_deref())
+                .map_err(CommitError::Unknown)?;
+        }
+        Ok(pending.placed.next)
+    }
+
+    /// Every unit that is in doubt.
+    pub fn in_doubt(&self) -> Vec<InDoubt> {
+        self.inner.in_doubt()
+    }
+
+    /// Every unit that is decided and not ended.
+    pub fn decided(&self) -> Vec<Decided> {
+        self.inner.decided()
+    }
+
+    /// Every live unit that has written something, lowest number first.
+    #[must_use]
+    pub fn units(&self) -> Vec<UnitInfo> {
+        let stream = self.inner.engine.stream();
+        let (wall, now) = (stream.clock().wall_ms(), stream.clock().monotonic_ms());
+        let core = stream.core();
+        let mut units: Vec<UnitInfo> = core
+            .units
+            .iter()
+            .filter(|(_, unit)| !unit.is_blank())
+            .map(|(number, unit)| UnitInfo {
+                unit: number,
+                state: unit.state,
+                gid: unit.gid.clone(),
+                first: unit.first,
+                head: unit.head,
+                records: unit.main.0,
+                bytes: unit.main.1,
+                age_ms: if unit.started_ms == 0 { 0 } else { wall.saturating_sub(unit.started_ms) },
+                in_doubt_ms: unit.in_doubt_ms(now),
+            })
+            .collect();
+        drop(core);
+        units.sort_by_key(|unit| unit.unit);
+        units
+    }
+
+    /// The records of a live unit, newest to oldest.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if no such unit is live.
+    pub fn unit_records(&self, unit: u64) -> Result<Backward> {
+        let core = self.inner.engine.stream().core();
+        let chain = core.units.get(unit).map(|entry| (entry.head, entry.floor));
+        drop(core);
+        let (head, floor) = chain
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))?;
+        Ok(Backward::new(&self.inner, unit, head, floor))
+    }
+
+    /// Every record from `from` on, up to what is durable now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Trimmed`] below the oldest position kept; zero stands for that position.
+    pub fn records(&self, from: Lsn) -> Result<Records> {
+        Ok(Records(self.inner.engine.history(from)?))
+    }
+
+    /// Every record from `from` on, and those that become durable later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::records`].
+    pub fn follow(&self, from: Lsn) -> Result<Follower> {
+        let history = self.inner.engine.history(from)?;
+        Ok(Follower { log: Arc::clone(&self.inner), history })
+    }
+
+    /// The record at `lsn`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Trimmed`] below the oldest position kept, [`ErrorKind::NotFound`] if no
+    /// record begins there, or what is wrong with it.
+    pub fn read(&self, lsn: Lsn) -> Result<OwnedRecord> {
+        let mut buf = RecordBuf::new();
+        let header = self.inner.engine.stream().fetch(lsn, &mut buf)?;
+        Ok(Record::new(lsn, header, buf.payload()).to_owned())
+    }
+
+    /// Makes everything below `lsn` durable: the write-ahead rule before a page goes out.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] above the end of the log; or the log failed.
+    pub fn ensure_durable(&self, lsn: Lsn) -> Result<()> {
+        self.inner.engine.stream().ensure_durable(lsn)
+    }
+
+    /// Says that every unit whose COMMIT ends at or below `lsn` is durable in the embedder's
+    /// files. Never goes back. Takes effect for trimming when a durable keypoint carries it; if
+    /// it is never called, nothing is ever trimmed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] above what is durable.
+    pub fn redo_from(&self, lsn: Lsn) -> Result<()> {
+        self.inner.engine.redo_from(lsn)
+    }
+
+    /// Takes a keypoint and trims what it allows; returns where it begins.
+    ///
+    /// # Errors
+    ///
+    /// The log failed, or is full even in its reserve.
+    ///
+    /// # Crash
+    ///
+    /// The keypoint counts, or the one before does.
+    pub fn keypoint(&self) -> Result<Lsn> {
+        self.inner.engine.keypoint()
+    }
+
+    /// The positions of this moment.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        self.inner.engine.positions()
+    }
+
+    /// Every reason why log is kept, the one that holds most first.
+    #[must_use]
+    pub fn why_retained(&self) -> Vec<Pin> {
+        self.inner.engine.why_retained()
+    }
+
+    /// What the open found and did.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        self.inner.engine.report()
+    }
+
+    /// Why the log failed, if it did.
+    #[must_use]
+    pub fn is_failed(&self) -> Option<Error> {
+        self.inner.engine.stream().failure().filter(|error| error.kind() != ErrorKind::Closed)
+    }
+
+    /// Bytes that new work can append before another segment must be prepared.
+    #[must_use]
+    pub fn prepared_ahead(&self) -> u64 {
+        self.inner.engine.stream().core().writer.ahead()
+    }
+
+    /// Stops without closing, as a crash would: what is durable stays, the next open recovers.
+    pub fn abandon(&self) {
+        self.inner.abandon();
+    }
+
+    /// Does the background work that is due; see [`Options::without_threads`].
+    pub fn tick(&self) {
+        self.inner.engine.tick();
+    }
+
+    /// Closes the log cleanly: the next open scans nothing behind the last keypoint twice, and
+    /// goes on where this one ended. In-doubt units stay in doubt.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InUse`], naming them, while units are in flight; or the log failed.
+    ///
+    /// # Crash
+    ///
+    /// Before this returns the close may count as unclean; nothing is lost.
+    pub fn close(&self) -> Result<()> {
+        self.inner.engine.close()?;
+        self.inner.shut_down();
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! How a log is opened.
+
+use crate::{Record, Recovery};
+use siding_checkpoint::{Config, Engine, Progress, open};
+use siding_wal::disk::{Backend, Clock, Disk, SystemClock, open_dir};
+use siding_wal::format::Discipline;
+use siding_wal::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a commit returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Once it is on stable storage. The default.
+    #[default]
+    Durable,
+    /// At once: a crash may lose the last commits, about a second's worth, never their order and
+    /// never a part of one. PREPARE and decisions of prepared units are forced all the same.
+    Relaxed,
+}
+
+/// How a log is opened. Every default is safe.
+///
+/// ```
+/// # fn main() -> siding::Result<()> {
+/// # let dir = tempfile::tempdir().map_err(|e| siding::Error::io("a temporary directory", e))?;
+/// let log = siding::Options::new()
+///     .segment_size(1 << 20)
+///     .open(dir.path())?
+///     .finish()?;
+/// log.write(b"hello")?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Options {
+    pub(crate) config: Config,
+    pub(crate) durability: Durability,
+    backend: Backend,
+    admin: bool,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("backend", &self.backend)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The defaults: segments of 64 MiB, 32 MiB of memory, deferred apply, durable commits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            config: Config::default(),
+            durability: Durability::Durable,
+            backend: Backend::Direct,
+            admin: false,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// Bytes of each segment of a new log; an existing log keeps its own. A multiple of the write
+    /// unit, at least 64 KiB. The log grows and shrinks by whole segments.
+    #[must_use]
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.config.segment_size = bytes;
+        self
+    }
+
+    /// Bytes of records that may wait in memory for a flush; appenders wait beyond it.
+    #[must_use]
+    pub fn ring_size(mut self, bytes: usize) -> Self {
+        self.config.ring_size = bytes;
+        self
+    }
+
+    /// The largest payload, in bytes; never more than 16 MiB, a quarter of a segment, or a
+    /// quarter of the ring.
+    #[must_use]
+    pub fn max_record(mut self, bytes: usize) -> Self {
+        self.config.max_record = bytes;
+        self
+    }
+
+    /// The most that the log's files may take together; new work is refused beyond it, work that
+    /// exists can still be ended.
+    #[must_use]
+    pub fn max_log_bytes(mut self, bytes: u64) -> Self {
+        self.config.max_log_bytes = Some(bytes);
+        self
+    }
+
+    /// When effects may reach the embedder's files. Chosen when a log is created; an open that
+    /// asks for another one than the log has is refused.
+    #[must_use]
+    pub fn discipline(mut self, discipline: Discipline) -> Self {
+        self.config.discipline = Some(discipline);
+        self
+    }
+
+    /// How the disk is asked.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Batches start and end at multiples of this many bytes; the default is the device's safe
+    /// one. A smaller unit writes less, and rests on the assumption that a failed write of one
+    /// unit never damages its neighbour.
+    #[must_use]
+    pub fn write_unit(mut self, bytes: u32) -> Self {
+        self.config.write_unit = Some(bytes);
+        self
+    }
+
+    /// When a commit returns.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// A keypoint is taken after this many bytes of log.
+    #[must_use]
+    pub fn keypoint_bytes(mut self, bytes: u64) -> Self {
+        self.config.keypoint_bytes = bytes;
+        self
+    }
+
+    /// A keypoint is taken after this time, if anything was logged.
+    #[must_use]
+    pub fn keypoint_interval(mut self, interval: Duration) -> Self {
+        self.config.keypoint_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Whether the log answers the `siding` command through a socket in its directory (mode 0600).
+    #[must_use]
+    pub fn admin(mut self, admin: bool) -> Self {
+        self.admin = admin;
+        self
+    }
+
+    /// Whether a log is created where there is none. The default is yes.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.config.create = create;
+        self
+    }
+
+    /// Undoes one record in the embedder's files, and returns what a compensation record shall
+    /// carry. Needed under repeat history, to back units out; may be called again for a record
+    /// after a crash.
+    #[must_use]
+    pub fn undo(
+        mut self,
+        undo: impl Fn(&Record<'_>) -> Result<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        self.config.undo =
+            Some(Arc::new(move |lsn, header, payload| undo(&Record::new(lsn, *header, payload))));
+        self
+    }
+
+    /// Told how far the open is.
+    #[must_use]
+    pub fn progress(mut self, progress: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.config.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Without threads: whoever calls does all the work, and calls
+    /// [`Log::tick`](crate::Log::tick) for what is due in the background. For simulators.
+    #[must_use]
+    pub fn without_threads(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.config.threads = false;
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the log in the directory `path`, or creates it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::open_on`]; and what the operating system says of the directory.
+    ///
+    /// # Crash
+    ///
+    /// What was acknowledged before stays; the next open does the same again.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Recovery> {
+        let path = path.as_ref();
+        let create = self.config.create;
+        let disk = open_dir(path, self.backend, create)
+            .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
+        self.open_on(disk)
+    }
+
+    /// Opens the log on a disk of the embedder's own.
+    ///
+    /// # Errors
+    ///
+    /// What is there cannot be this log, whole: named, and nothing is changed.
+    pub fn open_on(mut self, disk: Arc<dyn Disk>) -> Result<Recovery> {
+        let admin = self.admin.then(|| disk.path()).flatten();
+        let opened = open(&disk, &self.clock, &self.config)?;
+        let threads = self.config.threads;
+        let engine = Engine::new(opened, &mut self.config);
+        Recovery::new(engine, threads, self.durability, admin)
+    }
+}
