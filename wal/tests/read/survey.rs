@@ -213,6 +213,13 @@ fn an_abandoned_segment_is_free_to_be_taken_again() {
     let survey = look(&log.image).unwrap();
     assert_eq!((survey.abandoned, survey.incarnation), (Some(4), 4));
     assert!(survey.known_durable <= before);
+    // The same, where of the first the header came through, and not the rest.
+    let mut log = four();
+    log.change_segment();
+    let torn = log.append(&[(Kind::Data, &[1; 800])]);
+    log.bytes_at(torn)[512..1024].fill(0);
+    log.image.file(&seg(4))[100] ^= 1;
+    assert_eq!(look(&log.image).unwrap().abandoned, Some(4));
     // Had the first arrived whole, the header was durable, and is damaged now.
     let mut log = four();
     log.change_segment();
