@@ -1,0 +1,5 @@
+//! What the front door promises, on a simulated disk and without threads.
+
+mod keypoints;
+#[path = "../support/mod.rs"]
+mod support;
