@@ -237,7 +237,7 @@ impl Log {
     /// As [`Log::records`].
     pub fn follow(&self, from: Lsn) -> Result<Follower> {
         let history = self.inner.engine.history(from)?;
-        Ok(Follower { log: Arc::clone(&self.inner), history })
+        Ok(Follower::new(&self.inner, history))
     }
 
     /// The record at `lsn`.

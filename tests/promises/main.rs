@@ -1,5 +1,6 @@
 //! What the front door promises, on a simulated disk and without threads.
 
+mod cursors;
 mod keypoints;
 mod rollback;
 #[path = "../support/mod.rs"]
