@@ -180,6 +180,12 @@ impl Core {
         }
     }
 
+    /// How many units were dropped and wait for room to be ended.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.dropped.len()
+    }
+
     /// Appends DATA, CLR or END of a unit.
     ///
     /// # Errors
