@@ -161,6 +161,14 @@ impl Forward {
         self
     }
 
+    /// The same scan by the headers of batches alone, straight to where they end: for
+    /// [`Forward::durable_before`], below which a reader of a log in use may believe records.
+    #[must_use]
+    pub fn headers_alone(mut self) -> Self {
+        self.target = Lsn::MAX;
+        self
+    }
+
     /// The same scan, with `depth` threads that read ahead of it in stretches of 1 MiB, so that the
     /// device works while the scan verifies. They help only where there is no limit: what lies
     /// above one is not read before its time. Without threads to be had, as before.
@@ -354,6 +362,9 @@ impl Forward {
             Ok(bytes) => bytes,
             Err(cause) => return unreadable(next, cause),
         };
+        if bytes.len() < size(header.len) {
+            return end(At::CutShort, next);
+        }
         match verify(bytes, &header, self.seed) {
             Ok(()) => Look::Batch(header),
             Err(Fault::Damaged) => damaged(&header, next),

@@ -97,7 +97,8 @@ impl Window {
         let from = offset - offset % wide(BLOCK);
         let lead = usize::try_from(offset - from).unwrap_or_default();
         let needed = lead.saturating_add(want).next_multiple_of(BLOCK);
-        self.shift(from, needed);
+        let capacity = self.capacity(file)?;
+        self.shift(from, needed, capacity);
         // Offset in the buffer of `from`, and where to go on reading, at a multiple of the unit.
         let base = usize::try_from(from.saturating_sub(self.start)).unwrap_or_default();
         let go_on = self.len - self.len % BLOCK;
@@ -124,9 +125,18 @@ impl Window {
         Ok(())
     }
 
+    /// Room worth having: no more than the file fills, for logs that are small.
+    fn capacity(&self, file: &Arc<dyn LogFile>) -> io::Result<usize> {
+        if self.buf.len() >= CAPACITY {
+            return Ok(CAPACITY);
+        }
+        let len = usize::try_from(file.len()?).unwrap_or(CAPACITY);
+        Ok(len.saturating_add(BLOCK).next_multiple_of(BLOCK).min(CAPACITY))
+    }
+
     /// Makes the window start at or below `from`, with room for `needed` bytes from there on,
     /// keeping what it holds from there on.
-    fn shift(&mut self, from: u64, needed: usize) {
+    fn shift(&mut self, from: u64, needed: usize, capacity: usize) {
         let end = self.start.saturating_add(wide(self.len));
         if self.len == 0 || from < self.start || from > end {
             self.start = from;
@@ -139,9 +149,9 @@ impl Window {
             self.start = from;
             self.len -= skip;
         }
-        if self.buf.len() < needed.max(CAPACITY) {
-            // A fresh store costs nothing until it is read into; growing one would fill it.
-            let wanted = needed.saturating_add(READ_AHEAD).max(CAPACITY);
+        if self.buf.len() < needed.max(capacity) {
+            let more = if needed > capacity { READ_AHEAD } else { 0 };
+            let wanted = needed.saturating_add(more).max(capacity);
             let old = std::mem::replace(&mut self.buf, AlignedBuf::zeroed(wanted));
             let kept = old.get(..self.len).unwrap_or_default();
             if let Some(room) = self.buf.get_mut(..kept.len()) {

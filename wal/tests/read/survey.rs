@@ -273,3 +273,19 @@ fn a_torn_control_slot_leaves_the_other() {
     assert_eq!(older.control.as_ref().unwrap().sequence, log.sequence - 1);
     assert!(older.oldest < newest.oldest);
 }
+
+#[test]
+fn a_segment_may_be_taken_again_with_a_smaller_unit() {
+    let mut log = four();
+    log.unit = 4096;
+    log.change_segment();
+    log.control(false);
+    // The next open died between the header and its control slot.
+    log.incarnation += 1;
+    log.unit = 512;
+    let kept_end = log.kept_end;
+    log.start_segment(4, kept_end);
+    let Outcome::Scan(found, verdict) = log.outcome() else { panic!("refused") };
+    assert_eq!((found, verdict.end), (log.written.clone(), log.position));
+    assert!(verdict.refusal().is_none(), "{verdict:?}");
+}
