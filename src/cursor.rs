@@ -38,9 +38,9 @@ pub struct Records(pub(crate) History);
 /// falls behind what is kept, it says so.
 #[derive(Debug)]
 pub struct Follower {
+    history: History,
     /// Keeps the log open.
-    pub(crate) _log: Arc<Inner>,
-    pub(crate) history: History,
+    _log: Arc<Inner>,
 }
 
 impl Backward {
@@ -132,6 +132,10 @@ impl Records {
 }
 
 impl Follower {
+    pub(crate) fn new(log: &Arc<Inner>, history: History) -> Self {
+        Self { history, _log: Arc::clone(log) }
+    }
+
     /// The next durable record; none if there is none now: ask again later.
     ///
     /// # Errors

@@ -178,10 +178,12 @@ impl Forward {
         self
     }
 
-    /// Raises the limit of a scan that came to it, and shows it the segments of now.
+    /// Raises the limit of a scan that came to it, and shows it the segments of now. All below
+    /// the limit is durable.
     pub fn advance(&mut self, segments: &Segments, limit: Lsn) {
         self.segments = segments.clone();
         self.limit = limit;
+        self.known_durable = self.known_durable.max(limit);
     }
 
     /// Where the next batch is expected.

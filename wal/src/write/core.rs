@@ -180,6 +180,12 @@ impl Core {
         }
     }
 
+    /// How many units were dropped and wait for room to be ended.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.dropped.len()
+    }
+
     /// Appends DATA, CLR or END of a unit.
     ///
     /// # Errors
@@ -366,10 +372,10 @@ impl Core {
         *low = oldest.min(*low);
     }
 
-    /// The minimum over the COMMITs of a segment; [`Lsn::MAX`] if it has none.
+    /// For each segment with COMMITs, also one that no flush has opened yet, the minimum over them.
     #[must_use]
-    pub fn commit_low(&self, number: u64) -> Lsn {
-        self.commit_low.get(&number).copied().unwrap_or(Lsn::MAX)
+    pub fn commit_minima(&self) -> BTreeMap<u64, Lsn> {
+        self.commit_low.clone()
     }
 
     /// Under deferred apply: the oldest position that the COMMITs from the segment of `redo` on
