@@ -302,3 +302,43 @@ fn handles_do_not_leak_into_children() {
         assert!(!text.contains(temp.path().to_str().unwrap()), "{text}");
     }
 }
+
+#[test]
+fn the_owner_is_known_while_the_lock_is_held() {
+    let temp = temp();
+    for backend in Backend::ALL {
+        let path = temp.path().join(backend.name());
+        let disk = at(&path, backend);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody yet");
+        let lock = disk.lock().unwrap();
+        assert_eq!(disk.owner().unwrap().unwrap().pid, Some(std::process::id()), "{backend}");
+        if backend != Backend::Memory {
+            let looking = open_dir_read_only(&path).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, Some(std::process::id()));
+            // Whoever removes the file does not make the owner disappear.
+            fs::remove_file(path.join("lock")).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, None);
+        }
+        drop(lock);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody any more");
+    }
+}
+
+#[test]
+fn asking_for_the_owner_keeps_nobody_from_the_lock() {
+    let temp = temp();
+    let disk = at(temp.path(), Backend::Buffered);
+    drop(disk.lock().unwrap());
+    let looking = open_dir_read_only(temp.path()).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                looking.owner().unwrap();
+            }
+        });
+        let refused = (0..300).filter(|_| disk.lock().is_err()).count();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(refused, 0);
+    });
+}
