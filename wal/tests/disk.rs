@@ -139,8 +139,10 @@ fn direct_takes_aligned_buffers_alone() {
     let file = disk.create("x").unwrap();
     let mut buf = AlignedBuf::zeroed(8192);
     let odd = &mut buf[1..4097];
-    assert_eq!(file.write_at(0, &[odd], true).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(file.read_at(0, odd).unwrap_err().kind(), ErrorKind::InvalidInput);
+    for error in [file.write_at(0, &[odd], true).unwrap_err(), file.read_at(0, odd).unwrap_err()] {
+        // Said in words: "invalid argument" is all the system has for it.
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::InvalidInput, None));
+    }
     assert_eq!(file.len().unwrap(), 0);
 }
 
@@ -186,6 +188,33 @@ fn reads_come_from_the_device() {
     let file = disk.open("x").unwrap();
     file.sync().unwrap();
     assert!(cost(&*file) >= SIZE);
+    // A writer knows what it wrote, and its syncs do not cost it the cache.
+    file.write_at(0, &[&AlignedBuf::zeroed(SIZE as usize)], false).unwrap();
+    file.sync().unwrap();
+    assert_eq!(cost(&*file), 0);
+}
+
+#[test]
+fn a_link_counts_as_what_it_leads_to() {
+    let temp = temp();
+    fs::create_dir(temp.path().join("log")).unwrap();
+    fs::write(temp.path().join("elsewhere"), [1; 4096]).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", temp.path().join("log/x")).unwrap();
+    for backend in REAL {
+        let disk = at(&temp.path().join("log"), backend);
+        assert_eq!(disk.list().unwrap(), [("x".to_owned(), 4096)]);
+        assert_eq!(disk.open("x").unwrap().len().unwrap(), 4096);
+    }
+}
+
+/// Nothing there takes direct I/O; it serves to see the fallback everywhere.
+#[test]
+fn a_refusal_of_direct_io_is_named() {
+    let Ok(disk) = open_dir_read_only(Path::new("/proc/sys/kernel")) else { return };
+    assert_eq!(disk.name(), "buffered");
+    let notes = disk.geometry().notes;
+    assert!(notes.iter().any(|note| note.contains("refuses direct I/O")), "{notes:?}");
+    assert_eq!(read(&*disk.open("ostype").unwrap(), 0, 512), b"Linux\n");
 }
 
 #[test]
@@ -254,6 +283,20 @@ fn the_lock_excludes_handles_and_outlives_its_file() {
     drop(guard);
     assert!(path.exists(), "the file stays");
     two.lock().unwrap();
+}
+
+/// Where a file system knows no locks on directories, the file's is all there is.
+#[test]
+fn the_file_alone_holds_the_lock_too() {
+    let temp = temp();
+    let path = temp.path().join("lock");
+    fs::write(&path, "77\n").unwrap();
+    let other = fs::File::open(&path).unwrap();
+    other.try_lock().unwrap();
+    let disk = at(temp.path(), Backend::Direct);
+    assert_eq!(holder(&*disk), Some(77));
+    drop(other);
+    disk.lock().unwrap();
 }
 
 const VICTIM: &str = "SIDING_TEST_LOCK_DIR";
