@@ -12,6 +12,7 @@ const DIR: &str = "SIDING_TEST_CALLS_DIR";
 const TASK: &str = "SIDING_TEST_CALLS_TASK";
 
 /// Not a test of its own: the task the others look at, in a process of its own.
+/// Without a directory and a task it does nothing.
 #[test]
 fn task() {
     let (Ok(dir), Ok(task)) = (std::env::var(DIR), std::env::var(TASK)) else { return };

@@ -1,6 +1,6 @@
 //! The thin driver of the write side: one lock, one flush token, the files.
 //!
-//! Everything that decides is in [`Core`](crate::write::Core), under one short lock. Whoever
+//! Everything that decides is in [`Core`], under one short lock. Whoever
 //! waits for durability and finds the flush token free flushes for all; else the holder of the
 //! token, or the flusher thread, does. Without threads (in the simulator) the caller does all of
 //! it, by the same code.
