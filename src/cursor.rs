@@ -38,7 +38,8 @@ pub struct Records(pub(crate) History);
 /// falls behind what is kept, it says so.
 #[derive(Debug)]
 pub struct Follower {
-    pub(crate) log: Arc<Inner>,
+    /// Keeps the log open.
+    pub(crate) _log: Arc<Inner>,
     pub(crate) history: History,
 }
 
@@ -138,7 +139,7 @@ impl Follower {
     /// [`Trimmed`](siding_wal::ErrorKind::Trimmed) if it fell behind; what is wrong with the log.
     #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        self.history.advance(self.log.engine());
+        self.history.advance();
         let step = self.history.step()?;
         Ok(step.map(|(lsn, header, payload)| Record::new(lsn, header, payload)))
     }

@@ -244,7 +244,7 @@ impl Log {
     /// As [`Log::records`].
     pub fn follow(&self, from: Lsn) -> Result<Follower> {
         let history = self.inner.engine.history(from)?;
-        Ok(Follower { log: Arc::clone(&self.inner), history })
+        Ok(Follower { _log: Arc::clone(&self.inner), history })
     }
 
     /// The record at `lsn`.

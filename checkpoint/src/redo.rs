@@ -78,7 +78,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Trimmed, what).at(from));
         }
         let from = from.max(oldest);
-        Ok(History { scan: self.scan_from(from)?, from, next: None })
+        Ok(History { scan: self.scan_from(from)?, engine: Arc::clone(self), from, next: None })
     }
 }
 
@@ -175,6 +175,7 @@ impl Committed {
 #[derive(Debug)]
 pub struct History {
     scan: Forward,
+    engine: Arc<Engine>,
     from: Lsn,
     /// Where the next record of the batch at hand stands; none if there is no batch.
     next: Option<Lsn>,
@@ -185,7 +186,8 @@ impl History {
     ///
     /// # Errors
     ///
-    /// What is wrong with the log; nothing more follows.
+    /// [`ErrorKind::Trimmed`] if what comes next was trimmed meanwhile; what is wrong with the
+    /// log. Nothing more follows.
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8])>> {
         let lsn = loop {
             if let Some(next) = self.next {
@@ -200,7 +202,9 @@ impl History {
                     None => self.next = None,
                 }
             }
-            match self.scan.next_batch()? {
+            let step = self.scan.next_batch();
+            self.still_kept()?;
+            match step? {
                 Step::Batch(batch) => self.next = Some(batch.lsn.plus(wide(BATCH_HEADER_LEN))),
                 Step::Limit => return Ok(None),
                 Step::End(verdict) => return verdict.refusal().map_or(Ok(None), Err),
@@ -209,9 +213,24 @@ impl History {
         Ok(self.scan.records().starting_at(lsn).next())
     }
 
+    /// A segment that was trimmed may be recycled: what was read of it counts for nothing.
+    fn still_kept(&self) -> Result<()> {
+        let stream = self.engine.stream();
+        let (segments, at) = (stream.segments(), self.scan.position());
+        let oldest = stream.bounds().oldest;
+        if segments.number_of(at) >= segments.number_of(oldest) {
+            return Ok(());
+        }
+        let what = format!("the log was trimmed meanwhile (oldest is {oldest})");
+        Err(Error::new(ErrorKind::Trimmed, what)
+            .at(at)
+            .advise("start again at the oldest position"))
+    }
+
     /// Lets the cursor go on to what has become durable since.
-    pub fn advance(&mut self, engine: &Engine) {
-        let limit = engine.stream().core().writer.durable();
-        self.scan.advance(&engine.stream().segments(), limit);
+    pub fn advance(&mut self) {
+        let stream = self.engine.stream();
+        let limit = stream.core().writer.durable();
+        self.scan.advance(&stream.segments(), limit);
     }
 }

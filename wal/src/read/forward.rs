@@ -350,11 +350,12 @@ impl Forward {
         if next > self.limit {
             return Look::Limit;
         }
+        if header.incarnation != self.running.incarnation {
+            // For a batch that is passed too: those behind it may be of the same open.
+            self.seed = Seed::new(self.segments.id(), header.incarnation);
+        }
         if next <= self.target {
             return Look::Batch(header);
-        }
-        if header.incarnation != self.running.incarnation {
-            self.seed = Seed::new(self.segments.id(), header.incarnation);
         }
         let bytes = match self.window.read(self.segment.source(), offset, size(header.len), cap) {
             Ok(bytes) => bytes,

@@ -185,17 +185,11 @@ impl Core {
     /// # Errors
     ///
     /// [`Refusal`]; then nothing has changed.
-    pub fn append(
-        &mut self,
-        unit: u64,
-        new: &Draft<'_>,
-        class: Class,
-        now_ms: u64,
-    ) -> Result<Placed, Refusal> {
+    pub fn append(&mut self, unit: u64, new: &Draft<'_>, class: Class) -> Result<Placed, Refusal> {
         self.check(unit, new.kind)?;
         let header = self.header(unit, new.kind, 0, new.resource, new.payload.len());
         let header = RecordHeader { payload_crc: new.payload_crc, ..header };
-        self.put(&header, new.payload, class, &[], now_ms)
+        self.put(&header, new.payload, class, &[], 0)
     }
 
     /// Appends PREPARE.
