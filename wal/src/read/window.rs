@@ -97,7 +97,7 @@ impl Window {
         let from = offset - offset % wide(BLOCK);
         let lead = usize::try_from(offset - from).unwrap_or_default();
         let needed = lead.saturating_add(want).next_multiple_of(BLOCK);
-        self.shift(from, needed);
+        self.shift(from, needed, usual(file));
         // Offset in the buffer of `from`, and where to go on reading, at a multiple of the unit.
         let base = usize::try_from(from.saturating_sub(self.start)).unwrap_or_default();
         let go_on = self.len - self.len % BLOCK;
@@ -125,8 +125,9 @@ impl Window {
     }
 
     /// Makes the window start at or below `from`, with room for `needed` bytes from there on,
-    /// keeping what it holds from there on.
-    fn shift(&mut self, from: u64, needed: usize) {
+    /// keeping what it holds from there on. `usual` is how much memory it takes unless more is
+    /// needed.
+    fn shift(&mut self, from: u64, needed: usize, usual: usize) {
         let end = self.start.saturating_add(wide(self.len));
         if self.len == 0 || from < self.start || from > end {
             self.start = from;
@@ -139,9 +140,10 @@ impl Window {
             self.start = from;
             self.len -= skip;
         }
-        if self.buf.len() < needed.max(CAPACITY) {
+        if self.buf.len() < needed.max(usual) {
             // A fresh store costs nothing until it is read into; growing one would fill it.
-            let wanted = needed.saturating_add(READ_AHEAD).max(CAPACITY);
+            let more = if needed > usual { READ_AHEAD } else { 0 };
+            let wanted = needed.saturating_add(more).max(usual);
             let old = std::mem::replace(&mut self.buf, AlignedBuf::zeroed(wanted));
             let kept = old.get(..self.len).unwrap_or_default();
             if let Some(room) = self.buf.get_mut(..kept.len()) {
@@ -149,6 +151,12 @@ impl Window {
             }
         }
     }
+}
+
+/// How much memory is worth while for a file: no more than it has bytes.
+fn usual(file: &Arc<dyn LogFile>) -> usize {
+    let len = file.len().ok().and_then(|len| len.checked_next_multiple_of(wide(BLOCK)));
+    len.and_then(|len| usize::try_from(len).ok()).map_or(CAPACITY, |len| len.min(CAPACITY))
 }
 
 /// `want`, but when it asks for more memory than usual, no more than the file has.
