@@ -35,3 +35,13 @@ fn sweep_all() {
     }
     println!("{}", siding_sim::sweep::Report::table(&reports));
 }
+
+#[test]
+fn trace() {
+    let only = std::env::var("SCENARIO").unwrap_or_default();
+    for it in scenario::all().into_iter().filter(|it| it.name == only) {
+        for call in it.trace() {
+            println!("{call}");
+        }
+    }
+}

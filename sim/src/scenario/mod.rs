@@ -13,7 +13,7 @@ mod session;
 mod space;
 mod writing;
 
-use crate::disk::Crash;
+use crate::disk::{Call, Crash};
 use crate::oracle::Model;
 use crate::{SimDisk, Sweep, Trouble};
 use session::{Result, Session, Setup};
@@ -102,6 +102,14 @@ impl Scenario {
         });
         let run = move |disk: Arc<SimDisk>| self.play(disk, model.clone());
         Sweep::new(self.name, start, run, move |disk, model| self.check(disk, model)).seed(seed)
+    }
+
+    /// The calls that the scenario makes of the disk.
+    pub fn trace(self) -> Vec<Call> {
+        let Ok((start, model)) = self.start(1) else { return Vec::new() };
+        let disk = Arc::new(start.fork());
+        self.play(Arc::clone(&disk), model);
+        disk.trace()
     }
 
     /// The disk it starts on, all durable, and what the log there was told.

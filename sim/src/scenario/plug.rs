@@ -12,11 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What somebody else does while the disk is busy.
 pub(super) type Meanwhile = Box<dyn FnOnce() + Send>;
 
+/// A moment when the disk is busy: a durable write to a file, or (true) a sync of it.
+pub(super) type Moment = (&'static str, bool);
+
 struct Shared {
     disk: Arc<SimDisk>,
     pulled: AtomicBool,
-    /// Before the next durable write to this file, this happens.
-    meanwhile: Mutex<Option<(&'static str, Meanwhile)>>,
+    /// Before the next call of this kind, to this file, this happens.
+    meanwhile: Mutex<Option<(Moment, Meanwhile)>>,
     lock: Mutex<Option<Box<dyn DirLock>>>,
 }
 
@@ -55,18 +58,18 @@ impl Plug {
         drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Before the next durable write to `file`, another thread does this.
-    pub(super) fn meanwhile(&self, file: &'static str, act: Meanwhile) {
-        *self.0.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some((file, act));
+    /// At the next such moment, another thread does this.
+    pub(super) fn meanwhile(&self, moment: Moment, act: Meanwhile) {
+        *self.0.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some((moment, act));
     }
 
-    fn take_meanwhile(&self) -> Option<(&'static str, Meanwhile)> {
+    fn take_meanwhile(&self) -> Option<(Moment, Meanwhile)> {
         self.0.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn busy_with(&self, file: &str) {
+    fn busy(&self, moment: (&str, bool)) {
         match self.take_meanwhile() {
-            Some((of, act)) if of == file => act(),
+            Some((of, act)) if of == moment => act(),
             other => {
                 *self.0.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = other;
             }
@@ -161,7 +164,7 @@ impl LogFile for File {
     fn write_at(&self, offset: u64, bufs: &[&[u8]], durable: bool) -> io::Result<()> {
         self.plug.disk()?;
         if durable {
-            self.plug.busy_with(&self.name);
+            self.plug.busy((&self.name, false));
         }
         self.file.write_at(offset, bufs, durable)
     }
@@ -173,6 +176,7 @@ impl LogFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.plug.disk()?;
+        self.plug.busy((&self.name, true));
         self.file.sync()
     }
 }

@@ -94,7 +94,7 @@ fn end_while_trimming(session: &mut Session) -> Result<()> {
     session.flush()?;
     session.store(stored);
     session.redo_from()?;
-    session.commit_meanwhile("control", one)?;
+    session.commit_meanwhile(("control", false), one)?;
     session.keypoint()?;
     session.kill();
     Ok(())

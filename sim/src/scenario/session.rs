@@ -1,7 +1,7 @@
 //! One embedder of a log on a simulated disk: does what it is told, and tells the oracle.
 
 use super::look::look;
-use super::plug::Plug;
+use super::plug::{Moment, Plug};
 use crate::oracle::{Kept, Model, Seen, What};
 use crate::{Clock, SimDisk, Trouble};
 use siding::{
@@ -96,10 +96,6 @@ impl Session {
 
     pub(super) fn disk(&self) -> &Arc<SimDisk> {
         &self.disk
-    }
-
-    pub(super) fn plug(&self) -> &Plug {
-        &self.plug
     }
 
     fn repeats(&self) -> bool {
@@ -326,15 +322,22 @@ impl Session {
         Ok(next)
     }
 
-    /// Another thread commits the unit, not durably, before the next durable write to `file`.
-    pub(super) fn commit_meanwhile(&mut self, file: &'static str, work: Work) -> Result<()> {
+    /// Another thread does the background work at that moment.
+    pub(super) fn tick_meanwhile(&mut self, moment: Moment) -> Result<()> {
+        let log = self.log()?.clone();
+        self.plug.meanwhile(moment, Box::new(move || log.tick()));
+        Ok(())
+    }
+
+    /// Another thread commits the unit, not durably, at that moment.
+    pub(super) fn commit_meanwhile(&mut self, moment: Moment, work: Work) -> Result<()> {
         let ((id, unit), late) = (self.take(work)?, Arc::clone(&self.late));
         let commit = move || {
             // What is refused is backed out by the next restart.
             let next = unit.commit().map_or(Lsn::ZERO, |next| next);
             late.lock().unwrap_or_else(PoisonError::into_inner).push((id, next));
         };
-        self.plug.meanwhile(file, Box::new(commit));
+        self.plug.meanwhile(moment, Box::new(commit));
         Ok(())
     }
 
