@@ -159,8 +159,12 @@ impl Engine {
         let limit = (64 << 10).min(settings.max_record).min(settings.ring_size / 40);
         let chunk = KeypointChunk { begin, ..KeypointChunk::default() };
         let mut writer = Writer { stream, chunk, len: 20, limit, chunks: 0, crc: 0 };
-        for number in self.segments_of_records() {
-            let commit_low = stream.core().commit_low(number);
+        // Segments that COMMITs were placed in, whether a flush has opened them yet or not.
+        let mut minima = stream.core().commit_minima();
+        for segment in stream.segments().iter() {
+            minima.entry(segment.number).or_insert(Lsn::MAX);
+        }
+        for (number, commit_low) in minima {
             writer.room_for(24)?;
             let entry = SegmentEntry { number, directory: Lsn::ZERO, commit_low };
             writer.chunk.segments.push(entry);
@@ -179,15 +183,6 @@ impl Engine {
         }
         writer.flush()?;
         Ok((writer.chunks, writer.crc))
-    }
-
-    /// The numbers of all segments that hold records, in memory or on the disk: records, COMMITs
-    /// among them, are placed in a segment before its header is written.
-    fn segments_of_records(&self) -> Vec<u64> {
-        let placing = self.stream().core().writer.placing();
-        let segments = self.stream().segments();
-        let ahead = segments.last().map_or(placing, |last| last.number.saturating_add(1));
-        segments.iter().map(|segment| segment.number).chain(ahead..=placing).collect()
     }
 
     /// Trims what the last keypoint and all pins allow. Returns the bytes freed.

@@ -125,6 +125,56 @@ fn a_failed_directory_sync_loses_the_changes() {
 }
 
 #[test]
+fn a_change_that_was_lost_does_not_come_back_over_a_newer_one() {
+    let (disk, _file) = with_file(1);
+    disk.create("b").unwrap();
+    disk.fail(disk.calls(), Fault::Eio, Lasts::Once);
+    disk.sync_dir().unwrap_err();
+    disk.remove("b").unwrap();
+    disk.sync_dir().unwrap();
+    assert_eq!(names(&disk.crash(Crash::KeepAll)), ["a"]);
+    assert_eq!(disk.pending_count(), 0);
+}
+
+#[test]
+fn another_process_sees_lost_names_or_not_and_can_make_them_durable() {
+    let (disk, _file) = with_file(1);
+    disk.create("b").unwrap();
+    disk.fail(disk.calls(), Fault::Eio, Lasts::Once);
+    disk.sync_dir().unwrap_err();
+    disk.create("c").unwrap();
+    let next = disk.fork();
+    next.sync_dir().unwrap();
+    assert_eq!(names(&next.crash(Crash::DropAll)), ["a", "b", "c"]);
+    let found: BTreeSet<Vec<String>> = (0..50)
+        .map(|seed| {
+            let next = disk.fork_evicted(seed);
+            let seen = names(&next);
+            assert_eq!(names(&next.crash(Crash::DropAll)), ["a"]);
+            next.sync_dir().unwrap();
+            assert_eq!(names(&next.crash(Crash::DropAll)), seen);
+            seen
+        })
+        .collect();
+    let due = [vec!["a", "b", "c"], vec!["a", "c"]];
+    assert!(found.iter().eq(&due), "{found:?}");
+}
+
+#[test]
+fn a_failed_write_is_not_saved_by_a_later_sync() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let file = disk.create("a").unwrap();
+        disk.sync_dir().unwrap();
+        file.write_at(0, &[&sectors(1, 4)], true).unwrap();
+        disk.fail(disk.calls(), Fault::Eio, Lasts::Once);
+        file.write_at(0, &[&sectors(2, 4)], false).unwrap_err();
+        file.sync().unwrap();
+        assert_eq!(stamps(&disk.crash(Crash::DropAll), "a"), [1, 1, 1, 1]);
+    }
+}
+
+#[test]
 fn a_failed_durable_write_leaves_nothing_known() {
     let found: BTreeSet<Vec<u8>> = (0..300)
         .map(|seed| {
@@ -190,7 +240,7 @@ fn spoilt_sectors_stay_so_until_they_are_written() {
     assert!(!read(0, 1024) && !read(512, 512) && !read(1024, 1024));
     file.write_at(512, &[&sectors(2, 1)], true).unwrap();
     assert!(read(0, 1024) && !read(0, 1536));
-    file.write_at(1024, &[&sectors(2, 1)], true).unwrap();
+    file.write_at(1024, &[&sectors(2, 1)], false).unwrap();
     assert!(read(0, 2048));
 }
 

@@ -143,6 +143,54 @@ fn a_refusal_is_a_violation_on_a_healthy_disk_alone() {
 }
 
 #[test]
+fn what_a_check_promised_must_hold_too() {
+    let check = |disk: Arc<SimDisk>, promised: &mut bool| {
+        let there = disk.open("a").is_ok();
+        Trouble::unless(there || !*promised, || "a is gone".to_owned())?;
+        if !there {
+            disk.create("a")?;
+        }
+        // And no directory sync.
+        *promised = true;
+        Ok(())
+    };
+    let sweep = Sweep::new("", SimDisk::new(1), |_| false, check);
+    sweep.power_cuts().assert_clean();
+    let report = sweep.nested(1).power_cuts();
+    assert!(report.violations.iter().all(|violation| violation.what == "a is gone"));
+    assert!(report.broken > 0);
+}
+
+#[test]
+fn each_pending_change_survives_alone_and_is_missing_alone() {
+    let scenario = |disk: Arc<SimDisk>| {
+        let file = disk.open("a").unwrap();
+        for place in 0..20 {
+            let mut bytes = AlignedBuf::zeroed(512);
+            bytes.fill(7);
+            if file.write_at(place * 512, &[&bytes], false).is_err() {
+                break;
+            }
+        }
+    };
+    let start = SimDisk::new(1);
+    let file = start.create("a").unwrap();
+    file.write_at(0, &[&AlignedBuf::zeroed(20 * 512)], true).unwrap();
+    start.sync_dir().unwrap();
+    let sweep = |each_max| {
+        let choices = Choices { kill: false, random: 0, tears: 0, each_max, ghosts: false };
+        Sweep::new("", start.clone(), scenario, |_, ()| Ok(())).choices(choices).power_cuts()
+    };
+    // After each cut another number is pending, and twenty at the end. One is all; of two, the
+    // one alone is the other missing.
+    let sum: u64 = (3..=20).sum();
+    assert_eq!(sweep(usize::MAX).by_end[2..4], [sum + 20 + 1, sum + 20 + 1]);
+    let few: u64 = (3..=20).map(|count| count.min(4)).sum();
+    assert_eq!(sweep(4).by_end[2..4], [few + 4 + 1, few + 4 + 1]);
+    assert_eq!(sweep(0).by_end[2..4], [0, 0]);
+}
+
+#[test]
 fn runs_that_differ_are_reported() {
     let turn = AtomicU8::new(0);
     let scenario = |disk: Arc<SimDisk>| {

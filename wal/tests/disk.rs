@@ -139,8 +139,10 @@ fn direct_takes_aligned_buffers_alone() {
     let file = disk.create("x").unwrap();
     let mut buf = AlignedBuf::zeroed(8192);
     let odd = &mut buf[1..4097];
-    assert_eq!(file.write_at(0, &[odd], true).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(file.read_at(0, odd).unwrap_err().kind(), ErrorKind::InvalidInput);
+    for error in [file.write_at(0, &[odd], true).unwrap_err(), file.read_at(0, odd).unwrap_err()] {
+        // Said in words: "invalid argument" is all the system has for it.
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::InvalidInput, None));
+    }
     assert_eq!(file.len().unwrap(), 0);
 }
 
@@ -186,6 +188,33 @@ fn reads_come_from_the_device() {
     let file = disk.open("x").unwrap();
     file.sync().unwrap();
     assert!(cost(&*file) >= SIZE);
+    // A writer knows what it wrote, and its syncs do not cost it the cache.
+    file.write_at(0, &[&AlignedBuf::zeroed(SIZE as usize)], false).unwrap();
+    file.sync().unwrap();
+    assert_eq!(cost(&*file), 0);
+}
+
+#[test]
+fn a_link_counts_as_what_it_leads_to() {
+    let temp = temp();
+    fs::create_dir(temp.path().join("log")).unwrap();
+    fs::write(temp.path().join("elsewhere"), [1; 4096]).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", temp.path().join("log/x")).unwrap();
+    for backend in REAL {
+        let disk = at(&temp.path().join("log"), backend);
+        assert_eq!(disk.list().unwrap(), [("x".to_owned(), 4096)]);
+        assert_eq!(disk.open("x").unwrap().len().unwrap(), 4096);
+    }
+}
+
+/// Nothing there takes direct I/O; it serves to see the fallback everywhere.
+#[test]
+fn a_refusal_of_direct_io_is_named() {
+    let Ok(disk) = open_dir_read_only(Path::new("/proc/sys/kernel")) else { return };
+    assert_eq!(disk.name(), "buffered");
+    let notes = disk.geometry().notes;
+    assert!(notes.iter().any(|note| note.contains("refuses direct I/O")), "{notes:?}");
+    assert_eq!(read(&*disk.open("ostype").unwrap(), 0, 512), b"Linux\n");
 }
 
 #[test]
@@ -256,11 +285,24 @@ fn the_lock_excludes_handles_and_outlives_its_file() {
     two.lock().unwrap();
 }
 
+/// Where a file system knows no locks on directories, the file's is all there is.
+#[test]
+fn the_file_alone_holds_the_lock_too() {
+    let temp = temp();
+    let path = temp.path().join("lock");
+    fs::write(&path, "77\n").unwrap();
+    let other = fs::File::open(&path).unwrap();
+    other.try_lock().unwrap();
+    let disk = at(temp.path(), Backend::Direct);
+    assert_eq!(holder(&*disk), Some(77));
+    drop(other);
+    disk.lock().unwrap();
+}
+
 const VICTIM: &str = "SIDING_TEST_LOCK_DIR";
 
-/// Not a test of its own: what the next one runs in another process.
+/// Not a test of its own: what the next one runs in another process, where it finds a directory.
 #[test]
-#[ignore = "run by a_killed_holder_lets_go"]
 fn hold_the_lock_until_killed() {
     let Ok(path) = std::env::var(VICTIM) else { return };
     let _guard = at(Path::new(&path), Backend::Direct).lock().unwrap();
@@ -272,7 +314,7 @@ fn hold_the_lock_until_killed() {
 fn a_killed_holder_lets_go() {
     let temp = temp();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hold_the_lock_until_killed", "--ignored"])
+        .args(["--exact", "hold_the_lock_until_killed"])
         .env(VICTIM, temp.path())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -301,4 +343,42 @@ fn handles_do_not_leak_into_children() {
         let text = String::from_utf8_lossy(&out.stdout);
         assert!(!text.contains(temp.path().to_str().unwrap()), "{text}");
     }
+}
+
+#[test]
+fn the_owner_is_known_while_the_lock_is_held() {
+    let temp = temp();
+    for backend in Backend::ALL {
+        let path = temp.path().join(backend.name());
+        let disk = at(&path, backend);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody yet");
+        let lock = disk.lock().unwrap();
+        assert_eq!(disk.owner().unwrap().unwrap().pid, Some(std::process::id()), "{backend}");
+        if backend != Backend::Memory {
+            let looking = open_dir_read_only(&path).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, Some(std::process::id()));
+            // Whoever removes the file does not make the owner disappear.
+            fs::remove_file(path.join("lock")).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, None);
+        }
+        drop(lock);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody any more");
+    }
+}
+
+#[test]
+fn asking_for_the_owner_keeps_nobody_from_the_lock() {
+    let temp = temp();
+    let disk = at(temp.path(), Backend::Buffered);
+    drop(disk.lock().unwrap());
+    // A reader asks by a share of the lock; this one is slow to give it back.
+    let share = fs::File::open(temp.path().join("lock")).unwrap();
+    share.try_lock_shared().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            share.unlock().unwrap();
+        });
+        disk.lock().unwrap();
+    });
 }

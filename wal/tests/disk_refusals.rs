@@ -51,6 +51,17 @@ fn a_full_disk() {
     }
 }
 
+/// A file that refuses direct I/O is buffered, and looking at it alone means that there too.
+#[test]
+fn a_refusing_file_opened_read_only() {
+    let temp = temp();
+    symlink("/dev/full", temp.path().join("x")).unwrap();
+    let file = open_dir_read_only(temp.path()).unwrap().open("x").unwrap();
+    for result in [write(&*file, false), write(&*file, true), file.sync()] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+}
+
 /// A log on a full disk must still be opened, by one owner, or it could never be made smaller.
 #[test]
 fn a_full_disk_keeps_no_lock_shut() {

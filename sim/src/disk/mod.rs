@@ -7,11 +7,11 @@
 //!
 //! - bytes of a file, each 512-byte sector apart (a write tears at any sector, and later writes
 //!   may survive where earlier ones do not): durable by a durable write of just that range, or
-//!   by [`LogFile::sync`][sync]; a durable write does nothing for other pending bytes;
+//!   by [`sync`]; a durable write does nothing for other pending bytes;
 //! - the size of a file, apart from its bytes: durable as far as a durable write reaches, or by
-//!   [`LogFile::sync`][sync]; bytes behind the surviving size are gone, and where it survived without
+//!   [`sync`]; bytes behind the surviving size are gone, and where it survived without
 //!   them there are zeros;
-//! - names, apart from files: durable by [`Disk::sync_dir`][sync_dir] alone. Changes of different names
+//! - names, apart from files: durable by [`sync_dir`] alone. Changes of different names
 //!   survive in any combination, those of one name in their order; a rename is one step.
 //!
 //! Reads see the newest bytes, whatever is pending, as a page cache shows them.
@@ -27,10 +27,10 @@
 //! # What it does not know
 //!
 //! Mapped writes, syncs that report late or never (modes C, D), requests under way at a crash
-//! that land after it.
+//! that land after it, calls that take their time. The lock leaves no file.
 //!
-//! [sync]: siding_wal::disk::LogFile::sync
-//! [sync_dir]: siding_wal::disk::Disk::sync_dir
+//! [`sync`]: siding_wal::disk::LogFile::sync
+//! [`sync_dir`]: siding_wal::disk::Disk::sync_dir
 
 mod blocks;
 mod crash;

@@ -125,6 +125,8 @@ fn offset(len: usize) -> u64 {
 /// Reads `len` bytes and compares them with `due`; the file may end behind it.
 fn holds_at(file: &dyn LogFile, at: usize, due: &[u8]) -> Verdict {
     let mut buf = AlignedBuf::zeroed(due.len());
+    // What is not read must not pass for zeros.
+    buf.fill(0xa5);
     let count = ok("a read", file.read_at(offset(at), &mut buf))?;
     same(&format!("the count of a read at {at}"), count, due.len())?;
     match buf.iter().zip(due).position(|(came, due)| came != due) {

@@ -27,6 +27,7 @@ pub(super) fn check_read(offset: u64, len: usize, unit: u32) -> io::Result<()> {
 }
 
 /// Checks that a buffer starts where the device can take it from.
+#[cfg(target_os = "linux")]
 pub(super) fn check_place(buf: &[u8], alignment: u32) -> io::Result<()> {
     if buf.is_empty() {
         // It is nowhere, and nothing is taken from there.
