@@ -177,6 +177,8 @@ impl Stream {
 
     fn create_segment(&self, number: u64, paced: bool) -> Result<Arc<dyn LogFile>> {
         let name = segment_file_name(number);
+        // Without threads the caller would wait for itself.
+        let paced = paced && self.settings.threads;
         let pause = || {
             if paced && !self.hurry.load(Ordering::Relaxed) && !self.is_stopping() {
                 std::thread::sleep(std::time::Duration::from_millis(4));
