@@ -46,9 +46,21 @@ impl Engine {
             point = point.min(low);
         }
         if !core.repeats_history() {
-            point = point.min(core.commits_need(bounds.redo));
+            point = point.min(core.commits.need(bounds.redo));
         }
         point
+    }
+
+    /// Whether a keypoint taken now would let a segment go.
+    pub(crate) fn keypoint_frees(&self) -> bool {
+        let segments = self.stream().segments();
+        let core = self.stream().core();
+        let redo = core.redo();
+        let mut point = redo.min(core.units.live_low());
+        if !core.repeats_history() {
+            point = point.min(core.commits.need(redo));
+        }
+        segments.oldest_number().is_some_and(|oldest| segments.number_of(point) > oldest)
     }
 
     /// Every pin, the one that holds most first.
@@ -83,7 +95,7 @@ impl Engine {
             })
             .collect();
         if !core.repeats_history() {
-            let need = core.commits_need(bounds.redo);
+            let need = core.commits.need(bounds.redo);
             if need < bounds.redo {
                 let what = "committed units that redo may still need";
                 pins.push(pin(PinKind::Commits, what, need, "report a later redo position"));
