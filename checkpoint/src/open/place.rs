@@ -54,7 +54,7 @@ impl Place<'_> {
         let mut segments = self.found.segments.clone();
         let writer = start(&settings, seat.segment.number, seat.position, seat.digest);
         segments.insert(seat.segment);
-        let mut core = core(&settings, &writer, analysis.units, &analysis.commit_low);
+        let mut core = core(&settings, &writer, analysis.units, analysis.commits);
         core.set_redo(analysis.bounds.redo);
         let opened = Opened {
             core,
