@@ -2,7 +2,7 @@
 
 use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
-    Record, Records, Recovery, UnitOfWork,
+    ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
 use siding_checkpoint::{Engine, Pin, Positions, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
@@ -117,6 +117,18 @@ impl Log {
         Options::new().open(path)
     }
 
+    /// Looks at the log in a directory: takes no lock, writes nothing, and another process may
+    /// have it open meanwhile. A log that an open would refuse for what stands behind its
+    /// segment headers is shown as far as it can be read; [`ReadOnly::trouble`] says why.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no log; or what is there cannot be a log: a foreign
+    /// file, a missing segment, a damaged header.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<ReadOnly> {
+        ReadOnly::open(path.as_ref())
+    }
+
     /// Begins a unit of work. Writes nothing.
     ///
     /// # Errors
@@ -174,7 +186,7 @@ impl Log {
         drop(core);
         let (head, floor) = chain
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))?;
-        Ok(Backward::new(&self.inner, unit, head, floor))
+        Ok(Backward::of_log(&self.inner, unit, head, floor))
     }
 
     /// Every record from `from` on, up to what is durable now.
@@ -183,7 +195,7 @@ impl Log {
     ///
     /// [`ErrorKind::Trimmed`] below the oldest position kept; zero stands for that position.
     pub fn records(&self, from: Lsn) -> Result<Records> {
-        Ok(Records(self.inner.engine.history(from)?))
+        Ok(Records::of_log(self.inner.engine.history(from)?))
     }
 
     /// Every record from `from` on, and those that become durable later.

@@ -7,7 +7,7 @@
 use crate::engine::Engine;
 use siding_wal::chain::Forward as Chain;
 use siding_wal::format::{BATCH_HEADER_LEN, Decision, Kind, RecordHeader, wide};
-use siding_wal::read::{Forward, Step};
+use siding_wal::read::{Forward, Segments, Step};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,15 +39,8 @@ impl Engine {
     }
 
     fn scan_from(&self, lsn: Lsn) -> Result<Forward> {
-        let segments = self.stream().segments();
         let limit = self.stream().core().writer.durable();
-        let scan = if lsn.is_zero() || segments.is_void(lsn) {
-            let first = segments.oldest_number().unwrap_or(0).max(segments.number_of(lsn));
-            Forward::from_segment(&segments, first)
-        } else {
-            Forward::from_lsn(&segments, lsn)
-        };
-        Ok(scan?.limit(limit))
+        Ok(scan_from(&self.stream().segments(), lsn)?.limit(limit))
     }
 
     /// The committed units from `redo` on.
@@ -78,8 +71,17 @@ impl Engine {
             return Err(Error::new(ErrorKind::Trimmed, what).at(from));
         }
         let from = from.max(oldest);
-        Ok(History { scan: self.scan_from(from)?, from, next: None })
+        Ok(History::new(self.scan_from(from)?, from))
     }
+}
+
+/// A scan that meets every record from `lsn` on, and perhaps a few before it.
+pub(crate) fn scan_from(segments: &Segments, lsn: Lsn) -> Result<Forward> {
+    if lsn.is_zero() || segments.is_void(lsn) {
+        let first = segments.oldest_number().unwrap_or(0).max(segments.number_of(lsn));
+        return Forward::from_segment(segments, first);
+    }
+    Forward::from_lsn(segments, lsn)
 }
 
 /// A COMMIT that the scan found.
@@ -181,6 +183,16 @@ pub struct History {
 }
 
 impl History {
+    pub(crate) fn new(scan: Forward, from: Lsn) -> Self {
+        Self { scan, from, next: None }
+    }
+
+    /// Bytes that were read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.scan.bytes_read()
+    }
+
     /// The next record: where it stands, its header, its payload.
     ///
     /// # Errors
