@@ -71,6 +71,13 @@ impl Inner {
         }
     }
 
+    /// Stops as a crash would, but threads end and the directory is free.
+    pub(crate) fn abandon(&self) {
+        let what = Error::new(ErrorKind::Closed, "the log was abandoned").advise("open it again");
+        self.engine.stream().fail(what);
+        self.shut_down();
+    }
+
     fn shut_down(&self) {
         self.engine.abandon();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,7 +212,7 @@ impl Log {
     /// As [`Log::records`].
     pub fn follow(&self, from: Lsn) -> Result<Follower> {
         let history = self.inner.engine.history(from)?;
-        Ok(Follower { log: Arc::clone(&self.inner), history })
+        Ok(Follower::new(&self.inner, history))
     }
 
     /// The record at `lsn`.
@@ -275,6 +282,17 @@ impl Log {
     #[must_use]
     pub fn is_failed(&self) -> Option<Error> {
         self.inner.engine.stream().failure().filter(|error| error.kind() != ErrorKind::Closed)
+    }
+
+    /// Bytes that new work can append before another segment must be prepared.
+    #[must_use]
+    pub fn prepared_ahead(&self) -> u64 {
+        self.inner.engine.stream().core().writer.ahead()
+    }
+
+    /// Stops without closing, as a crash would: what is durable stays, the next open recovers.
+    pub fn abandon(&self) {
+        self.inner.abandon();
     }
 
     /// Does the background work that is due; see [`Options::without_threads`].

@@ -10,6 +10,7 @@ mod open;
 mod reader;
 mod redo;
 mod retain;
+mod steps;
 mod threads;
 mod undo;
 

@@ -5,9 +5,10 @@
 //! history: every record from the redo position on.
 
 use crate::engine::Engine;
+use crate::steps::{Steps, scan_from};
 use siding_wal::chain::Forward as Chain;
-use siding_wal::format::{BATCH_HEADER_LEN, Decision, Kind, RecordHeader, wide};
-use siding_wal::read::{Forward, Segments, Step};
+use siding_wal::format::{Decision, Kind, RecordHeader, wide};
+use siding_wal::read::{Forward, Step};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,9 +39,24 @@ impl Engine {
         Ok(())
     }
 
+    /// A scan from `lsn` to what is durable now; an end before that is a loss.
     fn scan_from(&self, lsn: Lsn) -> Result<Forward> {
         let limit = self.stream().core().writer.durable();
-        Ok(scan_from(&self.stream().segments(), lsn)?.limit(limit))
+        let scan = scan_from(&self.stream().segments(), lsn)?;
+        Ok(scan.limit(limit).known_durable(limit))
+    }
+
+    /// What a scan that stands at `position` says of trouble there: below the oldest position it
+    /// was trimmed under the scan, and whatever was found is nothing.
+    fn behind(&self, position: Lsn, trouble: Error) -> Error {
+        let oldest = self.stream().bounds().oldest;
+        if position >= oldest {
+            return trouble;
+        }
+        let what = format!("the log was trimmed under the cursor (oldest is {oldest})");
+        Error::new(ErrorKind::Trimmed, what)
+            .at(position)
+            .advise("begin again at the oldest position, or from a newer snapshot")
     }
 
     /// The committed units from `redo` on.
@@ -71,17 +87,9 @@ impl Engine {
             return Err(Error::new(ErrorKind::Trimmed, what).at(from));
         }
         let from = from.max(oldest);
-        Ok(History::new(self.scan_from(from)?, from))
+        let scan = self.scan_from(from).map_err(|error| self.behind(from, error))?;
+        Ok(History { engine: Arc::clone(self), steps: Steps::new(scan, from) })
     }
-}
-
-/// A scan that meets every record from `lsn` on, and perhaps a few before it.
-pub(crate) fn scan_from(segments: &Segments, lsn: Lsn) -> Result<Forward> {
-    if lsn.is_zero() || segments.is_void(lsn) {
-        let first = segments.oldest_number().unwrap_or(0).max(segments.number_of(lsn));
-        return Forward::from_segment(segments, first);
-    }
-    Forward::from_lsn(segments, lsn)
 }
 
 /// A COMMIT that the scan found.
@@ -148,8 +156,10 @@ impl Committed {
             }
             Step::End(verdict) => {
                 let refusal = verdict.refusal();
+                let position = scan.position();
                 self.scan = None;
-                return refusal.map_or(Ok(false), Err);
+                let trouble = refusal.map(|error| self.engine.behind(position, error));
+                return trouble.map_or(Ok(false), Err);
             }
         }
         for (lsn, header, payload) in scan.records() {
@@ -176,54 +186,34 @@ impl Committed {
 /// A cursor over every record, in the order of the log.
 #[derive(Debug)]
 pub struct History {
-    scan: Forward,
-    from: Lsn,
-    /// Where the next record of the batch at hand stands; none if there is no batch.
-    next: Option<Lsn>,
+    engine: Arc<Engine>,
+    steps: Steps,
 }
 
 impl History {
-    pub(crate) fn new(scan: Forward, from: Lsn) -> Self {
-        Self { scan, from, next: None }
-    }
-
-    /// Bytes that were read so far.
-    #[must_use]
-    pub fn bytes_read(&self) -> u64 {
-        self.scan.bytes_read()
-    }
-
     /// The next record: where it stands, its header, its payload.
     ///
     /// # Errors
     ///
     /// What is wrong with the log; nothing more follows.
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8])>> {
-        let lsn = loop {
-            if let Some(next) = self.next {
-                match self.scan.records().starting_at(next).next() {
-                    Some((lsn, header, _)) => {
-                        self.next = Some(lsn.plus(wide(header.padded_len())));
-                        if lsn >= self.from {
-                            break lsn;
-                        }
-                        continue;
-                    }
-                    None => self.next = None,
-                }
-            }
-            match self.scan.next_batch()? {
-                Step::Batch(batch) => self.next = Some(batch.lsn.plus(wide(BATCH_HEADER_LEN))),
-                Step::Limit => return Ok(None),
-                Step::End(verdict) => return verdict.refusal().map_or(Ok(None), Err),
-            }
-        };
-        Ok(self.scan.records().starting_at(lsn).next())
+        let position = self.steps.position();
+        self.steps.step().map_err(|error| {
+            let position = error.lsn().unwrap_or(position);
+            self.engine.behind(position, error)
+        })
+    }
+
+    /// Bytes that were read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.steps.bytes_read()
     }
 
     /// Lets the cursor go on to what has become durable since.
-    pub fn advance(&mut self, engine: &Engine) {
-        let limit = engine.stream().core().writer.durable();
-        self.scan.advance(&engine.stream().segments(), limit);
+    pub fn advance(&mut self) {
+        let stream = self.engine.stream();
+        let limit = stream.core().writer.durable();
+        self.steps.advance(&stream.segments(), limit);
     }
 }

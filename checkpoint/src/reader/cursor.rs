@@ -1,7 +1,7 @@
 //! Reading records of a log that is only looked at, and what it means if they vanish.
 
 use super::ReadOnly;
-use crate::redo::{History, scan_from};
+use crate::steps::{Steps, scan_from};
 use siding_wal::chain::Fetch;
 use siding_wal::format::RecordHeader;
 use siding_wal::read::{ControlState, control_state};
@@ -12,7 +12,7 @@ use siding_wal::{Error, ErrorKind, Lsn, Result};
 #[derive(Debug)]
 pub struct Reading {
     log: ReadOnly,
-    history: History,
+    steps: Steps,
 }
 
 impl ReadOnly {
@@ -58,12 +58,13 @@ impl Reading {
         let from = from.max(oldest);
         let mut scan = scan_from(&view.found.segments, from)?;
         if view.trouble.is_none() {
-            scan = scan.limit(view.end);
+            // What was there once and is not there now was trimmed, or is a loss; never the end.
+            scan = scan.limit(view.end).known_durable(view.end);
         } else {
             // Up to the damage, and then what it is.
             scan = scan.known_durable(view.found.known_durable).closed_at(view.found.clean_end);
         }
-        Ok(Self { log: log.clone(), history: History::new(scan, from) })
+        Ok(Self { log: log.clone(), steps: Steps::new(scan, from) })
     }
 
     /// The next record: where it stands, its header, its payload.
@@ -73,8 +74,9 @@ impl Reading {
     /// [`ErrorKind::Trimmed`] if the owner trimmed what was being read; else what is wrong with
     /// the log. Nothing more follows.
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8])>> {
-        self.history.step().map_err(|error| {
-            let lsn = error.lsn().unwrap_or(self.log.view.end);
+        let position = self.steps.position();
+        self.steps.step().map_err(|error| {
+            let lsn = error.lsn().unwrap_or(position);
             self.log.explain(error, lsn)
         })
     }
@@ -82,6 +84,6 @@ impl Reading {
     /// Bytes that were read so far.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
-        self.history.bytes_read()
+        self.steps.bytes_read()
     }
 }

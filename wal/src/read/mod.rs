@@ -4,6 +4,7 @@
 mod ahead;
 mod batch;
 mod forward;
+mod identify;
 mod inventory;
 mod orphan;
 mod random;
