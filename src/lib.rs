@@ -26,7 +26,8 @@ pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 
 pub use siding_checkpoint::{
-    Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState, UnitInfo, Usage,
+    Finding, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState, UnitInfo, Usage,
+    Verification,
 };
 pub use siding_wal::disk::{Backend, Owner};
 pub use siding_wal::format::{Discipline, Kind, UnitState};

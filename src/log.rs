@@ -4,8 +4,9 @@ use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, Pin, Positions, Report, UnitInfo};
+use siding_checkpoint::{Engine, Pin, Positions, Progress, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
+use siding_wal::disk::{Clock, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
 use siding_wal::stream::RecordBuf;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -134,6 +135,24 @@ impl Log {
     /// file, a missing segment, a damaged header.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<ReadOnly> {
         ReadOnly::open(path.as_ref())
+    }
+
+    /// Verifies the log in a directory, whether somebody has it open or not: every file, header,
+    /// batch and record, chains and keypoints. Writes nothing, and reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no log, or the directory cannot be read. What is wrong with a log is no error,
+    /// but a [`Finding`](crate::Finding).
+    pub fn verify(
+        path: impl AsRef<Path>,
+        progress: impl Fn(&Progress),
+    ) -> Result<crate::Verification> {
+        let path = path.as_ref();
+        let disk = open_dir_read_only(path)
+            .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        siding_checkpoint::verify(&disk, &clock, &progress)
     }
 
     /// Begins a unit of work. Writes nothing.

@@ -13,6 +13,7 @@ mod retain;
 mod steps;
 mod threads;
 mod undo;
+mod verify;
 
 pub use engine::{Engine, Positions};
 pub use keypoint::Table;
@@ -22,3 +23,4 @@ pub use reader::{ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
 pub use redo::{Committed, History};
 pub use retain::{Pin, PinKind};
 pub use undo::{UndoHandler, UndoRecord};
+pub use verify::{Finding, Verification, verify};

@@ -16,12 +16,17 @@ pub struct Reading {
 }
 
 impl ReadOnly {
-    /// What an error at `lsn` means: the owner may have trimmed what was being read.
-    fn explain(&self, error: Error, lsn: Lsn) -> Error {
-        let oldest = match control_state(&*self.disk) {
+    /// The oldest position that is kept now, as the control file says.
+    pub(crate) fn oldest_now(&self) -> Lsn {
+        match control_state(&*self.disk) {
             ControlState::Slot(slot) => slot.oldest,
             _ => Lsn::ZERO,
-        };
+        }
+    }
+
+    /// What an error at `lsn` means: the owner may have trimmed what was being read.
+    pub(crate) fn explain(&self, error: Error, lsn: Lsn) -> Error {
+        let oldest = self.oldest_now();
         let reach = self.view.found.segments.number_of(oldest);
         if self.view.found.segments.number_of(lsn) >= reach {
             return error;

@@ -17,7 +17,7 @@ use crate::retain::{Facts, Pin};
 use look::{View, look};
 use siding_wal::disk::{Clock, Disk};
 use siding_wal::format::{Discipline, parse_segment_name};
-use siding_wal::read::{Identity, Row};
+use siding_wal::read::{Identity, Row, Survey};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -100,6 +100,10 @@ impl ReadOnly {
     pub fn refresh(&mut self) -> Result<()> {
         self.view = Arc::new(look(&*self.disk)?);
         Ok(())
+    }
+
+    pub(crate) fn survey(&self) -> &Survey {
+        &self.view.found
     }
 
     /// Whether somebody has the log open.
