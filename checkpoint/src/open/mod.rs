@@ -15,7 +15,7 @@
 //!
 //! Only then is anything handed to the embedder.
 
-mod analysis;
+pub(crate) mod analysis;
 mod create;
 mod place;
 
