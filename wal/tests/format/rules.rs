@@ -165,6 +165,11 @@ fn a_discipline_is_known() {
 fn other_magic_under_a_good_checksum_is_another_format() {
     assert_eq!(changed_header(|bytes| bytes[0] = b'X'), Err(HeaderError::Foreign));
     assert_eq!(changed_slot(|bytes| bytes[0] = b'X'), Err(Malformed::Field("magic")));
+    let mut batch = samples::batch_header().encode(&LOG_ID);
+    batch[0] = b'X';
+    let crc = crc32c::crc32c(&[&LOG_ID, &batch[..44]].concat());
+    batch[44..].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(BatchHeader::decode(&batch, &LOG_ID), Err(Malformed::Field("magic")));
 }
 
 #[test]
