@@ -100,6 +100,16 @@ fn void_bytes_are_no_records_however_valid() {
 }
 
 #[test]
+fn no_record_reaches_beyond_what_was_kept() {
+    let mut log = Builder::new(512);
+    let at = log.commit(&[&[1; 3000]]);
+    log.position = at.plus(1024);
+    log.change_segment();
+    let segments = survey(&log.disk()).unwrap().segments;
+    assert_eq!(read(&segments, &log, at.plus(48)), Err(ErrorKind::Corrupt));
+}
+
+#[test]
 fn damage_is_named() {
     let log = log();
     let name = segment_file_name(0);
