@@ -234,3 +234,17 @@ fn a_gid_has_a_byte_and_a_fork_has_moved() {
     let fork = ForkPayload { moves: 0, ..samples::fork() };
     assert_eq!(ForkPayload::decode(&fork.encode()), Err(Malformed::Field("moves")));
 }
+
+#[test]
+fn a_header_torn_over_zeros_is_damaged_and_not_foreign() {
+    let mut bytes = segment_header().encode();
+    // Any part of the magic may have got there, in any order.
+    for present in 0..255_u32 {
+        let magic: Vec<u8> =
+            (0..8).map(|at| if present >> at & 1 == 1 { b"SIDINGLG"[at] } else { 0 }).collect();
+        bytes[..8].copy_from_slice(&magic);
+        assert_eq!(SegmentHeader::decode(&bytes), header_field("magic"));
+        bytes[usize::try_from(present.trailing_ones()).unwrap()] = b'X';
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Foreign));
+    }
+}
