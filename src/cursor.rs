@@ -38,8 +38,9 @@ pub struct Records(pub(crate) History);
 /// falls behind what is kept, it says so.
 #[derive(Debug)]
 pub struct Follower {
-    pub(crate) log: Arc<Inner>,
-    pub(crate) history: History,
+    history: History,
+    /// Keeps the log open.
+    _log: Arc<Inner>,
 }
 
 impl Backward {
@@ -131,6 +132,10 @@ impl Records {
 }
 
 impl Follower {
+    pub(crate) fn new(log: &Arc<Inner>, history: History) -> Self {
+        Self { history, _log: Arc::clone(log) }
+    }
+
     /// The next durable record; none if there is none now: ask again later.
     ///
     /// # Errors
@@ -138,7 +143,7 @@ impl Follower {
     /// [`Trimmed`](siding_wal::ErrorKind::Trimmed) if it fell behind; what is wrong with the log.
     #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        self.history.advance(self.log.engine());
+        self.history.advance();
         let step = self.history.step()?;
         Ok(step.map(|(lsn, header, payload)| Record::new(lsn, header, payload)))
     }

@@ -4,7 +4,7 @@ use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, Pin, Positions, Report};
+use siding_checkpoint::{Engine, Pin, Positions, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
 use siding_wal::format::UnitState;
 use siding_wal::stream::RecordBuf;
@@ -71,6 +71,13 @@ impl Inner {
         }
     }
 
+    /// Stops as a crash would, but threads end and the directory is free.
+    pub(crate) fn abandon(&self) {
+        let what = Error::new(ErrorKind::Closed, "the log was abandoned").advise("open it again");
+        self.engine.stream().fail(what);
+        self.shut_down();
+    }
+
     fn shut_down(&self) {
         self.engine.abandon();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,29 +104,6 @@ impl Drop for Inner {
 #[derive(Clone, Debug)]
 pub struct Log {
     inner: Arc<Inner>,
-}
-
-/// A live unit of work, for operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitInfo {
-    /// Its number.
-    pub unit: u64,
-    /// Where it stands.
-    pub state: UnitState,
-    /// The name its coordinator knows it by; empty before PREPARE.
-    pub gid: Vec<u8>,
-    /// Its first record; zero if it has none.
-    pub first: Lsn,
-    /// Its newest record; zero if it has none.
-    pub head: Lsn,
-    /// Records on the main log.
-    pub records: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Milliseconds since it began.
-    pub age_ms: u64,
-    /// Milliseconds it has been in doubt, over all opens.
-    pub in_doubt_ms: u64,
 }
 
 impl Log {
@@ -183,28 +167,7 @@ impl Log {
     /// Every live unit that has written something, lowest number first.
     #[must_use]
     pub fn units(&self) -> Vec<UnitInfo> {
-        let stream = self.inner.engine.stream();
-        let (wall, now) = (stream.clock().wall_ms(), stream.clock().monotonic_ms());
-        let core = stream.core();
-        let mut units: Vec<UnitInfo> = core
-            .units
-            .iter()
-            .filter(|(_, unit)| !unit.is_blank())
-            .map(|(number, unit)| UnitInfo {
-                unit: number,
-                state: unit.state,
-                gid: unit.gid.clone(),
-                first: unit.first,
-                head: unit.head,
-                records: unit.main.0,
-                bytes: unit.main.1,
-                age_ms: if unit.started_ms == 0 { 0 } else { wall.saturating_sub(unit.started_ms) },
-                in_doubt_ms: unit.in_doubt_ms(now),
-            })
-            .collect();
-        drop(core);
-        units.sort_by_key(|unit| unit.unit);
-        units
+        self.inner.engine.units()
     }
 
     /// The records of a live unit, newest to oldest.
@@ -237,7 +200,7 @@ impl Log {
     /// As [`Log::records`].
     pub fn follow(&self, from: Lsn) -> Result<Follower> {
         let history = self.inner.engine.history(from)?;
-        Ok(Follower { log: Arc::clone(&self.inner), history })
+        Ok(Follower::new(&self.inner, history))
     }
 
     /// The record at `lsn`.
@@ -307,6 +270,17 @@ impl Log {
     #[must_use]
     pub fn is_failed(&self) -> Option<Error> {
         self.inner.engine.stream().failure().filter(|error| error.kind() != ErrorKind::Closed)
+    }
+
+    /// Bytes that new work can append before another segment must be prepared.
+    #[must_use]
+    pub fn prepared_ahead(&self) -> u64 {
+        self.inner.engine.stream().core().writer.ahead()
+    }
+
+    /// Stops without closing, as a crash would: what is durable stays, the next open recovers.
+    pub fn abandon(&self) {
+        self.inner.abandon();
     }
 
     /// Does the background work that is due; see [`Options::without_threads`].

@@ -102,6 +102,11 @@ impl Recovery {
         self.finish()
     }
 
+    /// Stops without closing, as a crash would: the next open does the same again.
+    pub fn abandon(self) {
+        self.log.abandon();
+    }
+
     /// The log is in use from here.
     ///
     /// # Errors

@@ -104,20 +104,36 @@ impl UnitOfWork {
             (head, floor, core.repeats_history())
         };
         let mut walk = Walk::effects(self.unit, head, floor.max(savepoint.head.plus(1)));
-        let mut undone = false;
-        while let Some((lsn, header)) = walk.step(&**stream)? {
-            let body = undo(&Record::new(lsn, header, walk.payload()))?;
-            undone = true;
+        // What the oldest record that was undone so far follows: undo of the rest begins there.
+        let mut undo_next = None;
+        let mut undone = Ok(());
+        loop {
+            let (lsn, header) = match walk.step(&**stream) {
+                Ok(Some(step)) => step,
+                Ok(None) => break,
+                Err(error) => {
+                    undone = Err(error);
+                    break;
+                }
+            };
+            let body = match undo(&Record::new(lsn, header, walk.payload())) {
+                Ok(body) => body,
+                Err(error) => {
+                    undone = Err(error);
+                    break;
+                }
+            };
             if each {
                 let payload = Compensation { undo_next: header.prev, body: &body }.encode();
                 stream.append(self.unit, Kind::Compensation, header.resource, &payload)?;
             }
+            undo_next = Some(header.prev);
         }
-        if undone && !each {
-            let payload = Compensation { undo_next: savepoint.head, body: &[] }.encode();
+        if let (Some(undo_next), false) = (undo_next, each) {
+            let payload = Compensation { undo_next, body: &[] }.encode();
             stream.append(self.unit, Kind::Compensation, 0, &payload)?;
         }
-        Ok(())
+        undone
     }
 
     /// Its records so far, newest to oldest.

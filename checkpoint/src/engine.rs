@@ -246,6 +246,7 @@ impl Engine {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.end_dropped()?;
         let busy = self.in_flight();
         if !busy.is_empty() {
             let named: Vec<String> = busy.iter().take(8).map(|unit| format!("{unit:#x}")).collect();
@@ -265,6 +266,24 @@ impl Engine {
         self.stream
             .fail(Error::new(ErrorKind::Closed, "the log is closed").advise("open it again"));
         Ok(())
+    }
+
+    /// Ends units that were dropped when memory had no room for it, a ring's worth at a time.
+    fn end_dropped(&self) -> Result<()> {
+        let now = self.stream.clock().monotonic_ms();
+        let mut left = usize::MAX;
+        loop {
+            let still = {
+                let mut core = self.stream.core();
+                core.retry_dropped(now);
+                core.dropped()
+            };
+            if still == 0 || still >= left {
+                return Ok(());
+            }
+            left = still;
+            self.stream.flush()?;
+        }
     }
 
     /// Ends everything without a clean close: as a crash would, but threads end and the lock goes.

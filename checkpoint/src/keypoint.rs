@@ -159,10 +159,14 @@ impl Engine {
         let limit = (64 << 10).min(settings.max_record).min(settings.ring_size / 40);
         let chunk = KeypointChunk { begin, ..KeypointChunk::default() };
         let mut writer = Writer { stream, chunk, len: 20, limit, chunks: 0, crc: 0 };
+        // Segments that COMMITs were placed in, whether a flush has opened them yet or not.
+        let mut minima = stream.core().commit_minima();
         for segment in stream.segments().iter() {
-            let commit_low = stream.core().commit_low(segment.number);
+            minima.entry(segment.number).or_insert(Lsn::MAX);
+        }
+        for (number, commit_low) in minima {
             writer.room_for(24)?;
-            let entry = SegmentEntry { number: segment.number, directory: Lsn::ZERO, commit_low };
+            let entry = SegmentEntry { number, directory: Lsn::ZERO, commit_low };
             writer.chunk.segments.push(entry);
         }
         let numbers = stream.core().units.numbers();

@@ -38,16 +38,35 @@ impl Engine {
         Ok(())
     }
 
+    /// A scan from `lsn` to what is durable now; an end before that is a loss.
     fn scan_from(&self, lsn: Lsn) -> Result<Forward> {
-        let segments = self.stream().segments();
         let limit = self.stream().core().writer.durable();
-        let scan = if lsn.is_zero() || segments.is_void(lsn) {
-            let first = segments.oldest_number().unwrap_or(0).max(segments.number_of(lsn));
-            Forward::from_segment(&segments, first)
+        let segments = self.stream().segments();
+        let number = segments.number_of(lsn);
+        let last = segments.last().map_or(0, |last| last.number);
+        let scan = if number > last {
+            // The end of a full segment, before the next one is opened.
+            Forward::from_lsn(&segments, Lsn::new(segments.first_lsn(number).get() - 1))
+        } else if lsn.is_zero() || segments.is_void(lsn) {
+            let oldest = segments.oldest_number().unwrap_or(0);
+            Forward::from_segment(&segments, oldest.max(number))
         } else {
             Forward::from_lsn(&segments, lsn)
         };
-        Ok(scan?.limit(limit))
+        Ok(scan?.limit(limit).known_durable(limit))
+    }
+
+    /// What a scan that stands at `position` says of trouble there: below the oldest position it
+    /// was trimmed under the scan, and whatever was found is nothing.
+    fn behind(&self, position: Lsn, trouble: Error) -> Error {
+        let oldest = self.stream().bounds().oldest;
+        if position >= oldest {
+            return trouble;
+        }
+        let what = format!("the log was trimmed under the cursor (oldest is {oldest})");
+        Error::new(ErrorKind::Trimmed, what)
+            .at(position)
+            .advise("begin again at the oldest position, or from a newer snapshot")
     }
 
     /// The committed units from `redo` on.
@@ -78,7 +97,8 @@ impl Engine {
             return Err(Error::new(ErrorKind::Trimmed, what).at(from));
         }
         let from = from.max(oldest);
-        Ok(History { scan: self.scan_from(from)?, from, next: None })
+        let scan = self.scan_from(from).map_err(|error| self.behind(from, error))?;
+        Ok(History { engine: Arc::clone(self), scan, from, next: None })
     }
 }
 
@@ -146,8 +166,10 @@ impl Committed {
             }
             Step::End(verdict) => {
                 let refusal = verdict.refusal();
+                let position = scan.position();
                 self.scan = None;
-                return refusal.map_or(Ok(false), Err);
+                let trouble = refusal.map(|error| self.engine.behind(position, error));
+                return trouble.map_or(Ok(false), Err);
             }
         }
         for (lsn, header, payload) in scan.records() {
@@ -174,6 +196,7 @@ impl Committed {
 /// A cursor over every record, in the order of the log.
 #[derive(Debug)]
 pub struct History {
+    engine: Arc<Engine>,
     scan: Forward,
     from: Lsn,
     /// Where the next record of the batch at hand stands; none if there is no batch.
@@ -203,15 +226,21 @@ impl History {
             match self.scan.next_batch()? {
                 Step::Batch(batch) => self.next = Some(batch.lsn.plus(wide(BATCH_HEADER_LEN))),
                 Step::Limit => return Ok(None),
-                Step::End(verdict) => return verdict.refusal().map_or(Ok(None), Err),
+                Step::End(verdict) => {
+                    let trouble = verdict.refusal();
+                    let position = self.scan.position();
+                    let trouble = trouble.map(|error| self.engine.behind(position, error));
+                    return trouble.map_or(Ok(None), Err);
+                }
             }
         };
         Ok(self.scan.records().starting_at(lsn).next())
     }
 
     /// Lets the cursor go on to what has become durable since.
-    pub fn advance(&mut self, engine: &Engine) {
-        let limit = engine.stream().core().writer.durable();
-        self.scan.advance(&engine.stream().segments(), limit);
+    pub fn advance(&mut self) {
+        let stream = self.engine.stream();
+        let limit = stream.core().writer.durable();
+        self.scan.advance(&stream.segments(), limit);
     }
 }

@@ -301,9 +301,8 @@ fn the_file_alone_holds_the_lock_too() {
 
 const VICTIM: &str = "SIDING_TEST_LOCK_DIR";
 
-/// Not a test of its own: what the next one runs in another process.
+/// Not a test of its own: what the next one runs in another process, where it finds a directory.
 #[test]
-#[ignore = "run by a_killed_holder_lets_go"]
 fn hold_the_lock_until_killed() {
     let Ok(path) = std::env::var(VICTIM) else { return };
     let _guard = at(Path::new(&path), Backend::Direct).lock().unwrap();
@@ -315,7 +314,7 @@ fn hold_the_lock_until_killed() {
 fn a_killed_holder_lets_go() {
     let temp = temp();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hold_the_lock_until_killed", "--ignored"])
+        .args(["--exact", "hold_the_lock_until_killed"])
         .env(VICTIM, temp.path())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -344,4 +343,42 @@ fn handles_do_not_leak_into_children() {
         let text = String::from_utf8_lossy(&out.stdout);
         assert!(!text.contains(temp.path().to_str().unwrap()), "{text}");
     }
+}
+
+#[test]
+fn the_owner_is_known_while_the_lock_is_held() {
+    let temp = temp();
+    for backend in Backend::ALL {
+        let path = temp.path().join(backend.name());
+        let disk = at(&path, backend);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody yet");
+        let lock = disk.lock().unwrap();
+        assert_eq!(disk.owner().unwrap().unwrap().pid, Some(std::process::id()), "{backend}");
+        if backend != Backend::Memory {
+            let looking = open_dir_read_only(&path).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, Some(std::process::id()));
+            // Whoever removes the file does not make the owner disappear.
+            fs::remove_file(path.join("lock")).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, None);
+        }
+        drop(lock);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody any more");
+    }
+}
+
+#[test]
+fn asking_for_the_owner_keeps_nobody_from_the_lock() {
+    let temp = temp();
+    let disk = at(temp.path(), Backend::Buffered);
+    drop(disk.lock().unwrap());
+    // A reader asks by a share of the lock; this one is slow to give it back.
+    let share = fs::File::open(temp.path().join("lock")).unwrap();
+    share.try_lock_shared().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            share.unlock().unwrap();
+        });
+        disk.lock().unwrap();
+    });
 }

@@ -1,13 +1,11 @@
 //! What a power cut leaves: the choice, and the disk that follows from it.
 
-use super::directory::{Directory, Names};
-use super::inode::{Inode, SECTOR, Sectors};
-use super::state::{Life, State};
+use super::inode::Sectors;
+use super::state::State;
+use super::survivors::Survivors;
 use crate::Rng;
-use crate::rng::{fold, fold_bytes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
 /// Which of the pending changes survive a crash. An index counts [`SimDisk::pending`].
 ///
@@ -69,31 +67,18 @@ impl fmt::Display for Pending {
 
 /// A pending change: of the directory, or of a file (by number), and which of its.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Item {
+pub(super) enum Item {
     Entry(usize),
     Size(usize, usize),
     Data(usize, usize),
 }
 
 #[derive(Clone, Debug)]
-enum Fate {
+pub(super) enum Fate {
     Dropped,
     Kept,
     /// Of a write: these sectors.
     Part(Sectors),
-}
-
-/// A disk as a crash would leave it, not made yet.
-pub(super) struct Survivors<'a> {
-    state: &'a State,
-    names: Names,
-    files: BTreeMap<usize, File<'a>>,
-}
-
-struct File<'a> {
-    len: u64,
-    /// The sectors whose bytes differ from those on the device, by place.
-    sectors: BTreeMap<u64, &'a [u8]>,
 }
 
 impl State {
@@ -182,12 +167,9 @@ impl State {
         for (item, fate) in items.iter().zip(&mut fates) {
             let needed = match *item {
                 Item::Entry(place) => entries[place],
-                // The size the file had just before it first reached as far, and that growth.
-                Item::Size(inode, growth) => reach.is_some_and(|(of, end)| {
-                    let growths = &self.inode(of).growths;
-                    let before = growth.checked_sub(1).map(|before| growths[before].to);
-                    inode == of && before.unwrap_or(self.inode(of).device_len) < end
-                }),
+                // The growths up to the one that first reached as far.
+                Item::Size(inode, growth) => reach
+                    .is_some_and(|(of, end)| inode == of && self.size_before(inode, growth) < end),
                 Item::Data(..) => false,
             };
             if needed {
@@ -195,6 +177,11 @@ impl State {
             }
         }
         fates
+    }
+
+    fn size_before(&self, inode: usize, growth: usize) -> u64 {
+        let file = self.inode(inode);
+        growth.checked_sub(1).map_or(file.device_len, |before| file.growths[before].to)
     }
 
     /// The first pending change that gives a file a name, if it has none on the device.
@@ -235,21 +222,8 @@ impl State {
     }
 
     fn tear(&self, items: &[Item], torn: Torn, seed: u64) -> Vec<Fate> {
-        let mut rng = Rng::new(seed);
         let mut fates = vec![Fate::Kept; items.len()];
-        let sectors = |item: &Item| match *item {
-            Item::Data(inode, place) => self.inode(inode).writes[place].live.len(),
-            Item::Entry(_) | Item::Size(..) => 0,
-        };
-        let long: Vec<usize> =
-            (0..items.len()).filter(|place| sectors(&items[*place]) > 1).collect();
-        let Some(last) = long.last() else { return fates };
-        let place = if rng.chance(3, 4) { *last } else { long[rng.index(long.len())] };
-        let len = sectors(&items[place]);
-        let at = match torn {
-            Torn::Head | Torn::Tail => 1 + rng.index(len - 1),
-            Torn::Hole | Torn::Lone => rng.index(len),
-        };
+        let Some((place, len, at)) = self.tear_place(items, torn, seed) else { return fates };
         let mut part = Sectors::none(len);
         for sector in 0..len {
             let kept = match torn {
@@ -264,118 +238,52 @@ impl State {
         fates
     }
 
-    /// Brings the fates into line with each other and draws the disk that follows.
-    fn settle(&self, items: &[Item], fates: &[Fate]) -> Survivors<'_> {
-        let mut meant = vec![false; self.directory.pending.len()];
-        for (item, fate) in items.iter().zip(fates) {
-            if let Item::Entry(place) = item {
-                meant[*place] = matches!(fate, Fate::Kept);
-            }
-        }
-        let mut names = self.directory.device.clone();
-        for (pending, kept) in self.directory.pending.iter().zip(self.directory.consistent(&meant))
-        {
-            if kept {
-                pending.change.apply(&mut names);
-            }
-        }
-        let file = |inode: &usize| (*inode, self.settle_file(*inode, items, fates));
-        let files = names.values().map(file).collect();
-        Survivors { state: self, names, files }
+    /// The item that is torn, its sectors, and at which of them; none if all are too short.
+    fn tear_place(&self, items: &[Item], torn: Torn, seed: u64) -> Option<(usize, usize, usize)> {
+        let mut rng = Rng::new(seed);
+        let sectors = |item: &Item| match *item {
+            Item::Data(inode, place) => self.inode(inode).writes[place].live.len(),
+            Item::Entry(_) | Item::Size(..) => 0,
+        };
+        let long: Vec<usize> =
+            (0..items.len()).filter(|place| sectors(&items[*place]) > 1).collect();
+        let last = *long.last()?;
+        let place = if rng.chance(3, 4) { last } else { long[rng.index(long.len())] };
+        let len = sectors(&items[place]);
+        let at = match torn {
+            Torn::Head | Torn::Tail => 1 + rng.index(len - 1),
+            Torn::Hole | Torn::Lone => rng.index(len),
+        };
+        Some((place, len, at))
     }
 
-    fn settle_file(&self, inode: usize, items: &[Item], fates: &[Fate]) -> File<'_> {
-        let file = self.inode(inode);
-        let mut len = file.device_len;
-        let mut grows = true;
-        for (item, fate) in items.iter().zip(fates) {
-            if let Item::Size(of, place) = *item
-                && of == inode
-            {
-                grows &= matches!(fate, Fate::Kept);
-                len = if grows { len.max(file.growths[place].to) } else { len };
-            }
-        }
-        let mut sectors = BTreeMap::new();
-        for (item, fate) in items.iter().zip(fates) {
-            let Item::Data(of, place) = *item else { continue };
-            if of != inode || matches!(fate, Fate::Dropped) {
-                continue;
-            }
-            let write = &file.writes[place];
-            for sector in write.live.iter() {
-                let (at, bytes) = write.sector(sector);
-                let kept = match fate {
-                    Fate::Part(part) => part.has(sector),
-                    Fate::Kept | Fate::Dropped => true,
-                };
-                if !kept || at >= len {
-                    continue;
+    /// A choice in words: what of the pending changes it takes.
+    pub(super) fn describe(&self, choice: Crash) -> String {
+        let pending = self.pending();
+        let item = |place: usize| pending.get(place).map_or("nothing", |item| item.what.as_str());
+        match choice {
+            Crash::DropAll => "nothing pending survives".to_owned(),
+            Crash::KeepAll => "all pending survives".to_owned(),
+            Crash::KeepOnly(place) => format!("of all pending survives only {}", item(place)),
+            Crash::DropOnly(place) => format!("all pending survives but {}", item(place)),
+            Crash::Random(seed) => format!("subset {seed:#x} of all pending survives"),
+            Crash::Tear(torn, seed) => match self.tear_place(&self.items(), torn, seed) {
+                None => "all pending survives".to_owned(),
+                Some((place, _, at)) => {
+                    let part = match torn {
+                        Torn::Head => "only those before",
+                        Torn::Tail => "only those from",
+                        Torn::Hole => "all but",
+                        Torn::Lone => "only",
+                    };
+                    let what = item(place);
+                    format!("all pending survives, but of the sectors of {what} {part} {at}")
                 }
-                if file.device.holds(at, bytes) {
-                    sectors.remove(&at);
-                } else {
-                    sectors.insert(at, bytes);
-                }
-            }
+            },
         }
-        File { len, sectors }
     }
 }
 
 fn if_kept(kept: bool) -> Fate {
     if kept { Fate::Kept } else { Fate::Dropped }
-}
-
-impl Survivors<'_> {
-    /// Names the outcome: choices with equal outcomes on one disk have equal fingerprints.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut hash = 0;
-        for (name, inode) in &self.names {
-            hash = fold(fold_bytes(hash, name.as_bytes()), *inode as u64);
-        }
-        for (inode, file) in &self.files {
-            hash = fold(fold(hash, *inode as u64), file.len);
-            for (at, bytes) in &file.sectors {
-                hash = fold_bytes(fold(hash, *at), bytes);
-            }
-        }
-        hash
-    }
-
-    /// The disk after the crash: all that is on it is durable, nobody holds its lock, its
-    /// power is on and its faults are gone.
-    pub(super) fn into_state(self) -> State {
-        let mut inodes = Vec::with_capacity(self.files.len());
-        let mut numbers = BTreeMap::new();
-        for (number, file) in &self.files {
-            let old = self.state.inode(*number);
-            let mut content = old.device.clone();
-            for (at, bytes) in &file.sectors {
-                content.write(*at, bytes);
-            }
-            let mut inode = Inode::new(Arc::clone(&old.label), content, file.len);
-            let spoilt = |sector: &&u64| !file.sectors.contains_key(&(**sector * SECTOR as u64));
-            inode.spoilt = old.spoilt.iter().filter(spoilt).copied().collect();
-            numbers.insert(*number, inodes.len());
-            inodes.push(inode);
-        }
-        let mut names = Names::new();
-        for (name, number) in self.names {
-            let number = numbers[&number];
-            inodes[number].label = Arc::clone(&name);
-            names.insert(name, number);
-        }
-        let state = self.state;
-        State {
-            seed: state.seed,
-            write_unit: state.write_unit,
-            capacity: state.capacity,
-            failed_sync: state.failed_sync,
-            directory: Directory::settled(names),
-            inodes,
-            order: 0,
-            life: Life::default(),
-        }
-    }
 }

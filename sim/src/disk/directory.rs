@@ -1,5 +1,6 @@
 //! The names of a directory: what is on the device, and which changes are pending.
 
+use crate::Rng;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -105,6 +106,25 @@ impl Directory {
 
     pub(super) fn fail_sync(&mut self) {
         self.pending.iter_mut().for_each(|pending| pending.lost = true);
+    }
+
+    /// Another process begins: what failed syncs lost counts as pending again. No file system is
+    /// known that forgets names behind a process that never saw a sync fail; one whose journal
+    /// failed refuses everything until it is mounted again.
+    pub(super) fn forgive(&mut self) {
+        self.pending.iter_mut().for_each(|pending| pending.lost = false);
+    }
+
+    /// The directory is read from the device again: of what failed syncs lost, chance says what
+    /// got there, and that is pending again.
+    pub(super) fn evict(&mut self, rng: &mut Rng) {
+        let meant: Vec<bool> =
+            self.pending.iter().map(|pending| !pending.lost || rng.chance(1, 2)).collect();
+        let mut kept = self.consistent(&meant).into_iter();
+        self.pending.retain(|_| kept.next().unwrap_or(false));
+        self.forgive();
+        self.cached = self.device.clone();
+        self.pending.iter().for_each(|pending| pending.change.apply(&mut self.cached));
     }
 
     /// Which changes survive of those that are meant to: one that touches a name an earlier,

@@ -1,6 +1,7 @@
 //! One file: what is on the device, what is only written, and what a crash may make of it.
 
 use super::blocks::{Blocks, index};
+use crate::Rng;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -88,6 +89,9 @@ pub enum FailedSync {
     Lost,
     /// They read as before the writes (mode B).
     Reverted,
+    /// By chance each sector got there or never will, and reads tell: nothing was in a page cache
+    /// (direct I/O). What got there needs another flush to stay.
+    Scattered,
     /// They are there; only the answer was an error (mode E).
     Kept,
 }
@@ -172,11 +176,12 @@ impl Inode {
     }
 
     /// A sync that was to cover everything fails.
-    pub(super) fn fail_sync(&mut self, how: FailedSync) {
+    pub(super) fn fail_sync(&mut self, how: FailedSync, rng: &mut Rng) {
         match how {
-            FailedSync::Lost => {
-                self.writes.iter_mut().for_each(|write| write.lost = true);
-                self.growths.iter_mut().for_each(|growth| growth.lost = true);
+            FailedSync::Lost => self.lose(),
+            FailedSync::Scattered => {
+                self.lose();
+                self.evict(rng);
             }
             FailedSync::Reverted => {
                 self.cached = self.device.clone();
@@ -188,19 +193,40 @@ impl Inode {
         }
     }
 
-    /// The page cache lets go of clean pages: what a failed sync lost now reads as it is.
-    pub(super) fn evict(&mut self) {
-        self.writes.retain(|write| !write.lost);
-        self.growths.retain(|growth| !growth.lost);
-        self.cached = self.device.clone();
+    fn lose(&mut self) {
+        self.writes.iter_mut().for_each(|write| write.lost = true);
+        self.growths.iter_mut().for_each(|growth| growth.lost = true);
+    }
+
+    /// The page cache lets go of clean pages: what a failed sync lost now reads as it is, and
+    /// what of it got to the device is pending again.
+    pub(super) fn evict(&mut self, rng: &mut Rng) {
+        // A size is one number: it has one of its values.
+        let lost = self.growths.iter().filter(|growth| growth.lost).count();
+        let mut landed = rng.index(lost + 1);
+        self.growths.retain_mut(|growth| {
+            let kept = !growth.lost || landed > 0;
+            landed = landed.saturating_sub(usize::from(growth.lost));
+            growth.lost = false;
+            kept
+        });
         self.len = self.growths.iter().map(|growth| growth.to).fold(self.device_len, u64::max);
-        for write in &self.writes {
-            for sector in write.live.iter() {
+        self.cached = self.device.clone();
+        for write in &mut self.writes {
+            let eighths = if write.lost { [0, 4, 8][rng.index(3)] } else { 8 };
+            write.lost = false;
+            for sector in 0..write.live.len() {
                 let (at, bytes) = write.sector(sector);
-                self.cached.write(at, bytes);
+                // What lies behind the end is zeros when the file grows again.
+                let landed = rng.chance(eighths, 8) && at < self.len;
+                if write.live.has(sector) && landed {
+                    self.cached.write(at, bytes);
+                } else {
+                    write.live.set(sector, false);
+                }
             }
-            self.len = self.len.max(write.end());
         }
+        self.writes.retain(|write| !write.live.is_empty());
     }
 
     /// Puts bytes over durable ones, whole sectors or not; nothing if they do not all lie there.

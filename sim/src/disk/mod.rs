@@ -7,11 +7,11 @@
 //!
 //! - bytes of a file, each 512-byte sector apart (a write tears at any sector, and later writes
 //!   may survive where earlier ones do not): durable by a durable write of just that range, or
-//!   by [`LogFile::sync`][sync]; a durable write does nothing for other pending bytes;
+//!   by [`sync`]; a durable write does nothing for other pending bytes;
 //! - the size of a file, apart from its bytes: durable as far as a durable write reaches, or by
-//!   [`LogFile::sync`][sync]; bytes behind the surviving size are gone, and where it survived without
+//!   [`sync`]; bytes behind the surviving size are gone, and where it survived without
 //!   them there are zeros;
-//! - names, apart from files: durable by [`Disk::sync_dir`][sync_dir] alone. Changes of different names
+//! - names, apart from files: durable by [`sync_dir`] alone. Changes of different names
 //!   survive in any combination, those of one name in their order; a rename is one step.
 //!
 //! Reads see the newest bytes, whatever is pending, as a page cache shows them.
@@ -27,10 +27,10 @@
 //! # What it does not know
 //!
 //! Mapped writes, syncs that report late or never (modes C, D), requests under way at a crash
-//! that land after it.
+//! that land after it, calls that take their time. The lock leaves no file.
 //!
-//! [sync]: siding_wal::disk::LogFile::sync
-//! [sync_dir]: siding_wal::disk::Disk::sync_dir
+//! [`sync`]: siding_wal::disk::LogFile::sync
+//! [`sync_dir`]: siding_wal::disk::Disk::sync_dir
 
 mod blocks;
 mod crash;
@@ -39,11 +39,13 @@ mod fault;
 mod file;
 mod inode;
 mod state;
+mod survivors;
 
 pub use crash::{Crash, Pending, PendingKind, Torn};
 pub use fault::{Call, Fault, Lasts, Op};
 pub use inode::FailedSync;
 
+use crate::Rng;
 use inode::SECTOR;
 use state::{Life, State};
 use std::collections::HashSet;
@@ -100,13 +102,28 @@ impl SimDisk {
 
     /// A copy of the disk as a process finds it that starts after a `kill -9`: what is pending
     /// still is, and reads see it; nobody holds the lock; calls count from 0; no faults, and the
-    /// power is on.
+    /// power is on. What a failed sync lost of files stays lost though reads see it (fact M8);
+    /// what one lost of names is pending again.
     ///
     /// Costs a pointer a file and its pending changes, whatever its size.
     #[must_use]
     pub fn fork(&self) -> Self {
         let mut state = self.state().clone();
         state.life = Life::default();
+        state.directory.forgive();
+        Self::from_state(state)
+    }
+
+    /// [`SimDisk::fork`], with everything read from the device again: what failed syncs lost,
+    /// names too, is there or is not, as the seed has it, and reads tell. What is there of it is
+    /// pending again.
+    #[must_use]
+    pub fn fork_evicted(&self, seed: u64) -> Self {
+        let mut state = self.state().clone();
+        let mut rng = Rng::new(seed);
+        state.life = Life::default();
+        state.directory.evict(&mut rng);
+        state.inodes.iter_mut().for_each(|file| file.evict(&mut rng));
         Self::from_state(state)
     }
 
@@ -124,10 +141,16 @@ impl SimDisk {
         seen.insert(survivors.fingerprint()).then(|| Self::from_state(survivors.into_state()))
     }
 
-    /// The page cache lets go of all clean pages: what failed syncs lost reads as it is on the
-    /// device from now on. What is pending otherwise stays.
-    pub fn evict(&self) {
-        self.state().inodes.iter_mut().for_each(inode::Inode::evict);
+    /// The page cache lets go of all clean pages under the running process: as
+    /// [`SimDisk::fork_evicted`] has it, but for the names.
+    pub fn evict(&self, seed: u64) {
+        let mut rng = Rng::new(seed);
+        self.state().inodes.iter_mut().for_each(|file| file.evict(&mut rng));
+    }
+
+    /// A choice in words, as it would be now.
+    pub fn describe(&self, choice: Crash) -> String {
+        self.state().describe(choice)
     }
 
     /// What is pending, oldest first.

@@ -185,14 +185,13 @@ impl State {
     pub(super) fn sync(&mut self, inode: usize) -> io::Result<()> {
         self.check_power()?;
         let name = Arc::clone(&self.inode(inode).label);
-        let how = self.failed_sync;
         let turn = self.enter(Call { op: Op::Sync, name, to: None, at: 0, len: 0 }, 0);
-        let file = self.inode_mut(inode);
+        let (how, mut rng) = (self.failed_sync, self.chance());
         match turn {
-            Turn::Done => file.sync(),
+            Turn::Done => self.inode_mut(inode).sync(),
             Turn::Cut => return Err(power_is_off()),
             Turn::Fails(fault) => {
-                file.fail_sync(how);
+                self.inode_mut(inode).fail_sync(how, &mut rng);
                 return Err(fault.error());
             }
         }
@@ -233,10 +232,11 @@ impl State {
     /// What a failed write leaves: some first sectors, and nobody knows whether for good.
     fn fail_write(&mut self, inode: usize, at: u64, data: &[u8], durable: bool, fault: Fault) {
         let sectors = data.len() / SECTOR;
+        let mut rng = self.chance();
         let moved = match fault {
             Fault::Zero | Fault::Erofs => 0,
-            Fault::Short => self.chance().index(sectors).max(usize::from(sectors > 1)),
-            Fault::Eio | Fault::Enospc | Fault::Edquot => self.chance().index(sectors + 1),
+            Fault::Short => rng.index(sectors).max(usize::from(sectors > 1)),
+            Fault::Eio | Fault::Enospc | Fault::Edquot => rng.index(sectors + 1),
         };
         let (order, how) = (self.order, self.failed_sync);
         let known = matches!(fault, Fault::Short | Fault::Zero | Fault::Erofs);
@@ -244,7 +244,9 @@ impl State {
         file.write(order, at, Arc::from(&data[..moved * SECTOR]), !known);
         if durable && !known {
             // The error may have been the flush's: then it is as a failed sync.
-            file.fail_sync(how);
+            file.fail_sync(how, &mut rng);
+        } else if how == FailedSync::Scattered {
+            file.evict(&mut rng);
         }
     }
 

@@ -1,25 +1,26 @@
 //! Disturbs a scenario at every call it makes, and asks after each whether its promises hold.
 //!
 //! A *scenario* runs the code under test on a [`SimDisk`] and returns its *outcome*: what was
-//! promised to it (acknowledged) until it ended or was disturbed. A *check* starts the code under
-//! test on the disk that was left, compares what it finds with the outcome, and returns what is
-//! promised from then on, most often: what it found.
+//! promised to it (acknowledged) until it ended or was disturbed, and what it had asked for
+//! beyond that. A *check* starts the code under test on the disk that was left, compares what it
+//! finds with the outcome, and brings the outcome up to date as it goes: what it was shown and
+//! what it did then is promised from then on. It is disturbed in its turn ([`Sweep::nested`]),
+//! so the outcome must be right whenever it returns.
 //!
 //! ```
 //! use siding_sim::{SimDisk, Sweep, Trouble};
 //! use siding_wal::disk::Disk;
 //! use std::sync::Arc;
 //!
-//! // Promises nothing but that the file is there once that was said.
+//! // Promises nothing but that the file is there, once that was said.
 //! let create = |disk: Arc<SimDisk>| disk.create("a").and_then(|_| disk.sync_dir()).is_ok();
-//! let check = |disk: Arc<SimDisk>, promised: &bool| {
+//! let check = |disk: Arc<SimDisk>, promised: &mut bool| {
 //!     let there = disk.list()?.iter().any(|(name, _)| name == "a");
-//!     if *promised && !there {
-//!         return Err(Trouble::broken("the file is gone"));
-//!     }
-//!     // Seen is promised: so the check makes it durable first.
+//!     Trouble::unless(there || !*promised, || "the file is gone".to_owned())?;
+//!     // What is shown is promised: so it is made durable first.
 //!     disk.sync_dir()?;
-//!     Ok(there)
+//!     *promised = there;
+//!     Ok(())
 //! };
 //! let report = Sweep::new("create", SimDisk::new(1), create, check).nested(2).power_cuts();
 //! report.assert_clean();
@@ -89,7 +90,7 @@ impl<E: std::error::Error> From<E> for Trouble {
 }
 
 type Scenario<'a, O> = Box<dyn Fn(Arc<SimDisk>) -> O + 'a>;
-type Check<'a, O> = Box<dyn Fn(Arc<SimDisk>, &O) -> Result<O, Trouble> + 'a>;
+type Check<'a, O> = Box<dyn Fn(Arc<SimDisk>, &mut O) -> Result<(), Trouble> + 'a>;
 
 /// A scenario, its check, and how thoroughly to go through them.
 pub struct Sweep<'a, O> {
@@ -105,7 +106,7 @@ pub struct Sweep<'a, O> {
     broken_max: u64,
 }
 
-impl<'a, O> Sweep<'a, O> {
+impl<'a, O: Clone> Sweep<'a, O> {
     /// A sweep of `scenario`, each run on a copy of `start`, with `check` after each.
     ///
     /// Both should do the same calls whenever they are run on equal disks; where threads make
@@ -114,7 +115,7 @@ impl<'a, O> Sweep<'a, O> {
         name: &str,
         start: SimDisk,
         scenario: impl Fn(Arc<SimDisk>) -> O + 'a,
-        check: impl Fn(Arc<SimDisk>, &O) -> Result<O, Trouble> + 'a,
+        check: impl Fn(Arc<SimDisk>, &mut O) -> Result<(), Trouble> + 'a,
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -189,24 +190,25 @@ impl<'a, O> Sweep<'a, O> {
     /// # Errors
     ///
     /// The check's trouble, or that of one on the way if a promise is broken there.
-    pub fn replay(&self, steps: &[Step]) -> Result<O, Trouble> {
+    pub fn replay(&self, steps: &[Step]) -> Result<(), Trouble> {
         let mut disk = self.start.fork();
         let mut promised = None;
         for step in steps {
             step.disturbance.arm(&disk);
-            match &promised {
-                None => promised = Some(self.play(&disk).map_err(Trouble::Broken)?),
+            promised = Some(match &promised {
+                None => self.play(&disk).map_err(Trouble::Broken)?,
                 Some(old) => match self.ask(&disk, old) {
-                    Ok(new) => promised = Some(new),
-                    Err(Trouble::Refused(_)) => {}
-                    Err(broken) => return Err(broken),
+                    (_, Err(Trouble::Broken(what))) => return Err(Trouble::Broken(what)),
+                    (new, _) => new,
                 },
-            }
+            });
             // Nothing is seen yet, so there is a disk.
             disk = step.end.reach(&disk, &mut HashSet::new()).unwrap_or(disk);
         }
-        let promised = promised.ok_or_else(|| Trouble::broken("there is no step to replay"))?;
-        self.ask(&disk, &promised)
+        match promised {
+            Some(promised) => self.ask(&disk, &promised).1,
+            None => Err(Trouble::broken("there is no step to replay")),
+        }
     }
 
     fn run(&self, plan: Plan<'_>) -> Report {
@@ -220,12 +222,15 @@ impl<'a, O> Sweep<'a, O> {
             .map_err(|panic| format!("the scenario panicked: {}", words(&*panic)))
     }
 
-    /// Runs the check; a panic is a broken promise.
-    fn ask(&self, disk: &SimDisk, promised: &O) -> Result<O, Trouble> {
+    /// Runs the check, and gives the outcome as it left it; a panic is a broken promise.
+    fn ask(&self, disk: &SimDisk, promised: &O) -> (O, Result<(), Trouble>) {
         let disk = Arc::new(disk.clone());
-        catch_unwind(AssertUnwindSafe(|| (self.check)(disk, promised))).unwrap_or_else(|panic| {
+        let mut promised = promised.clone();
+        let asked = catch_unwind(AssertUnwindSafe(|| (self.check)(disk, &mut promised)));
+        let answer = asked.unwrap_or_else(|panic| {
             Err(Trouble::Broken(format!("the check panicked: {}", words(&*panic))))
-        })
+        });
+        (promised, answer)
     }
 }
 

@@ -61,7 +61,7 @@ impl<'w> Way<'w> {
     }
 }
 
-impl<O> Run<'_, '_, O> {
+impl<O: Clone> Run<'_, '_, O> {
     pub(super) fn go(mut self) -> Report {
         let (plain, again) = (self.sweep.start.fork(), self.sweep.start.fork());
         let outcome = self.sweep.play(&plain);
@@ -69,7 +69,6 @@ impl<O> Run<'_, '_, O> {
         let _ = self.sweep.play(&again);
         self.report.deterministic = plain.trace_hash() == again.trace_hash();
         self.report.boundaries = plain.calls();
-        self.scenario_ended(&plain, outcome, Disturbance::Nothing, self.sweep.seed);
         for (number, disturbance) in (1..).zip(self.plan.disturbances(&plain)) {
             if self.is_over() {
                 break;
@@ -79,6 +78,8 @@ impl<O> Run<'_, '_, O> {
             let outcome = self.sweep.play(&disk);
             self.scenario_ended(&disk, outcome, disturbance, fold(self.sweep.seed, number));
         }
+        // Last, so that the first violation has the shortest way.
+        self.scenario_ended(&plain, outcome, Disturbance::Nothing, self.sweep.seed);
         self.report
     }
 
@@ -129,17 +130,14 @@ impl<O> Run<'_, '_, O> {
     /// Checks a disk, and disturbs the check as deep as was asked.
     fn judge(&mut self, found: &SimDisk, promised: &O, way: &Way<'_>, seed: u64) {
         let plain = found.fork();
-        let seen = match self.sweep.ask(&plain, promised) {
-            Ok(seen) => seen,
-            Err(trouble) => {
-                self.report.add(|| way.violation(trouble.into_words()));
-                return;
-            }
-        };
+        let (seen, answer) = self.sweep.ask(&plain, promised);
+        if let Err(trouble) = answer {
+            self.report.add(|| way.violation(trouble.into_words()));
+            return;
+        }
         if way.level >= self.sweep.depth {
             return;
         }
-        self.explore(&plain, &seen, Disturbance::Nothing, Some(way), seed);
         let mut rng = Rng::new(seed);
         for disturbance in self.plan.disturbances(&plain) {
             let seed = rng.next_u64();
@@ -149,16 +147,16 @@ impl<O> Run<'_, '_, O> {
             let disk = found.fork();
             disturbance.arm(&disk);
             match self.sweep.ask(&disk, promised) {
-                Ok(seen) => self.explore(&disk, &seen, disturbance, Some(way), seed),
-                // It gave up, which is its right, and promised nothing new.
-                Err(Trouble::Refused(_)) => {
-                    self.explore(&disk, promised, disturbance, Some(way), seed);
+                // To give up is its right, as long as what it promised before holds.
+                (seen, Ok(()) | Err(Trouble::Refused(_))) => {
+                    self.explore(&disk, &seen, disturbance, Some(way), seed);
                 }
-                Err(Trouble::Broken(what)) => {
+                (_, Err(Trouble::Broken(what))) => {
                     let way = Way::new(Some(way), &disk, disturbance, End::Kill);
                     self.report.add(|| way.violation(what));
                 }
             }
         }
+        self.explore(&plain, &seen, Disturbance::Nothing, Some(way), seed);
     }
 }

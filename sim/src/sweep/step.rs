@@ -84,8 +84,9 @@ pub enum End {
     Crash(Crash),
     /// The process dies, and the page cache still has everything.
     Kill,
-    /// The process dies, and clean pages are read from the device again.
-    KillAndEvict,
+    /// The process dies, and everything is read from the device again; the seed says what of
+    /// failed syncs and writes got there nevertheless.
+    KillAndEvict(u64),
 }
 
 impl End {
@@ -94,11 +95,7 @@ impl End {
         match self {
             Self::Crash(choice) => disk.crash_unseen(choice, seen),
             Self::Kill => Some(disk.fork()),
-            Self::KillAndEvict => {
-                let next = disk.fork();
-                next.evict();
-                Some(next)
-            }
+            Self::KillAndEvict(seed) => Some(disk.fork_evicted(seed)),
         }
     }
 
@@ -111,31 +108,18 @@ impl End {
             Self::Crash(Crash::DropOnly(_)) => 3,
             Self::Crash(Crash::Random(_)) => 4,
             Self::Crash(Crash::Tear(..)) => 5,
-            Self::Kill | Self::KillAndEvict => 6,
+            Self::Kill | Self::KillAndEvict(_) => 6,
         }
     }
 
     /// In words, given the disk it happened to.
     pub(super) fn describe(self, disk: &SimDisk) -> String {
-        let item = |place: usize| match disk.pending().get(place) {
-            Some(pending) => pending.what.clone(),
-            None => "nothing".to_owned(),
-        };
         match self {
-            Self::Crash(Crash::DropAll) => "nothing pending survives".to_owned(),
-            Self::Crash(Crash::KeepAll) => "all pending survives".to_owned(),
-            Self::Crash(Crash::KeepOnly(place)) => {
-                format!("of what is pending survives only {}", item(place))
-            }
-            Self::Crash(Crash::DropOnly(place)) => {
-                format!("all pending survives but {}", item(place))
-            }
-            Self::Crash(Crash::Random(seed)) => format!("subset {seed:#x} survives"),
-            Self::Crash(Crash::Tear(torn, seed)) => {
-                format!("all survives, but a write is torn: {torn:?}, seed {seed:#x}")
-            }
+            Self::Crash(choice) => disk.describe(choice),
             Self::Kill => "the process is killed".to_owned(),
-            Self::KillAndEvict => "the process is killed, clean pages are evicted".to_owned(),
+            Self::KillAndEvict(seed) => {
+                format!("the process is killed, clean pages are evicted, seed {seed:#x}")
+            }
         }
     }
 }
@@ -156,8 +140,12 @@ pub struct Step {
 /// Which ends are tried after each disturbance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choices {
-    /// The process is killed too, with and, after a fault, without its page cache.
+    /// The process is killed too; after a failure, clean pages are evicted then.
     pub kill: bool,
+    /// After a failure the process is killed too with no page evicted: reads show what is on no
+    /// disk (fact M8). Code that reads past the page cache, as the contract of `read_at` has it,
+    /// never meets that.
+    pub ghosts: bool,
     /// Of the pending changes, how many at most survive alone, and are missing alone, in turn;
     /// if more are pending, chance picks so many of them.
     pub each_max: usize,
@@ -170,14 +158,14 @@ pub struct Choices {
 impl Default for Choices {
     /// All dropped, all kept, each one kept, each one dropped, 8 random subsets, 4 tears, killed.
     fn default() -> Self {
-        Self { kill: true, each_max: usize::MAX, random: 8, tears: 4 }
+        Self { kill: true, ghosts: false, each_max: usize::MAX, random: 8, tears: 4 }
     }
 }
 
 impl Choices {
     /// All dropped, all kept, 2 random subsets, 1 tear, killed: for the inside of loops.
     pub fn few() -> Self {
-        Self { kill: true, each_max: 0, random: 2, tears: 1 }
+        Self { kill: true, ghosts: false, each_max: 0, random: 2, tears: 1 }
     }
 
     /// The ends to try on this disk.
@@ -192,11 +180,12 @@ impl Choices {
         let tears = kinds.iter().cycle().zip(0..self.tears);
         choices.extend(tears.map(|(torn, _)| Crash::Tear(*torn, rng.next_u64())));
         let mut ends: Vec<End> = choices.into_iter().map(End::Crash).collect();
-        if self.kill {
+        let failed = matches!(disturbance, Disturbance::Fail { .. });
+        if self.kill && failed {
+            ends.push(End::KillAndEvict(rng.next_u64()));
+        }
+        if if failed { self.ghosts } else { self.kill } {
             ends.push(End::Kill);
-            if matches!(disturbance, Disturbance::Fail { .. }) {
-                ends.push(End::KillAndEvict);
-            }
         }
         ends
     }

@@ -161,6 +161,14 @@ impl Forward {
         self
     }
 
+    /// The same scan by the headers of batches alone, straight to where they end: for
+    /// [`Forward::durable_before`], below which a reader of a log in use may believe records.
+    #[must_use]
+    pub fn headers_alone(mut self) -> Self {
+        self.target = Lsn::MAX;
+        self
+    }
+
     /// The same scan, with `depth` threads that read ahead of it in stretches of 1 MiB, so that the
     /// device works while the scan verifies. They help only where there is no limit: what lies
     /// above one is not read before its time. Without threads to be had, as before.
@@ -170,10 +178,12 @@ impl Forward {
         self
     }
 
-    /// Raises the limit of a scan that came to it, and shows it the segments of now.
+    /// Raises the limit of a scan that came to it, and shows it the segments of now. All below
+    /// the limit is durable.
     pub fn advance(&mut self, segments: &Segments, limit: Lsn) {
         self.segments = segments.clone();
         self.limit = limit;
+        self.known_durable = self.known_durable.max(limit);
     }
 
     /// Where the next batch is expected.
@@ -207,6 +217,30 @@ impl Forward {
         let Some(batch) = &self.batch else { return Records::new(&[], Lsn::ZERO) };
         let offset = self.segment.offset_of(batch.lsn);
         Records::new(self.window.held(offset, size(batch.len)), batch.lsn)
+    }
+
+    /// How far a log in use can be believed: the largest `durable_before` among the batches from
+    /// here on, or what was known before. Goes by the headers alone, and by no limit: a header is
+    /// under its checksum, and what it claims was true before it was written, be it durable itself
+    /// or not. Decides nothing about where the log ends.
+    ///
+    /// # Errors
+    ///
+    /// None that a disk can cause.
+    pub fn durable_ahead(mut self) -> Result<Lsn> {
+        (self.target, self.limit) = (Lsn::MAX, Lsn::MAX);
+        loop {
+            match self.kept_end()? {
+                Some(Next::Change) if self.enter_next() => continue,
+                Some(_) => break,
+                None => {}
+            }
+            match self.look() {
+                Look::Batch(header) if !self.crosses(&header) => self.accept(&header),
+                _ => break,
+            }
+        }
+        Ok(self.durable_before.max(self.known_durable))
     }
 
     /// The next batch, or why there is none.
@@ -342,16 +376,20 @@ impl Forward {
         if next > self.limit {
             return Look::Limit;
         }
+        if header.incarnation != self.running.incarnation {
+            // For a batch that is passed too: those behind it may be of the same open.
+            self.seed = Seed::new(self.segments.id(), header.incarnation);
+        }
         if next <= self.target {
             return Look::Batch(header);
-        }
-        if header.incarnation != self.running.incarnation {
-            self.seed = Seed::new(self.segments.id(), header.incarnation);
         }
         let bytes = match self.window.read(self.segment.source(), offset, size(header.len), cap) {
             Ok(bytes) => bytes,
             Err(cause) => return unreadable(next, cause),
         };
+        if bytes.len() < size(header.len) {
+            return end(At::CutShort, next);
+        }
         match verify(bytes, &header, self.seed) {
             Ok(()) => Look::Batch(header),
             Err(Fault::Damaged) => damaged(&header, next),

@@ -8,7 +8,7 @@ use super::verdict::{After, At, Facts, Next};
 use crate::ErrorKind;
 use std::fmt;
 
-use At::{Damaged, Elsewhere, Leftover, Newer, Nothing, OtherHistory, Unreadable};
+use At::{CutShort, Damaged, Elsewhere, Leftover, Newer, Nothing, OtherHistory, Unreadable};
 use Decision::{GoOn, Refuse, Stop};
 
 /// What to do at the position.
@@ -105,7 +105,7 @@ pub const ROWS: &[Row] = &[
         letter: 'A',
         name: "clean close",
         cases: &[Case {
-            at: &[Nothing, Damaged, Leftover, Elsewhere, Unreadable],
+            at: &[Nothing, Damaged, CutShort, Leftover, Elsewhere, Unreadable],
             after: &[],
             next: &[Next::Last],
             below_known_durable: Some(false),
@@ -165,12 +165,13 @@ pub const ROWS: &[Row] = &[
         letter: 'G',
         name: "durable data gone",
         cases: &[
-            kept(&[Nothing, Leftover]),
-            below(&[Nothing, Leftover]),
+            kept(&[Nothing, CutShort, Leftover]),
+            below(&[Nothing, CutShort, Leftover]),
             open_end(&[Nothing, Leftover], &[After::Proof]),
+            open_end(&[CutShort], &[]),
         ],
         decision: Refuse(ErrorKind::Missing),
-        why: "a later header, a later batch or the control file says that a batch was durable \
+        why: "a later header, a later batch, the control file or a length says that more was \
               here; a write was lost, or a file was shortened or replaced",
         advice: "restore the file from a copy of the directory, or run `siding repair` \
                  to cut the log here and lose what stood behind",

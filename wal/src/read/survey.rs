@@ -5,13 +5,14 @@
 //! decision table has for it; what an interrupted step can leave behind is told apart from that.
 
 use super::Forward;
+use super::identify::{identify, lettered};
 use super::inventory::{CONTROL_NAME, ControlState, HeaderState, Inventory, Numbered, inventory};
 use super::orphan::{Orphan, examine};
-use super::rows::{Decision, row};
 use super::segments::{Segment, Segments};
 use crate::disk::Disk;
 use crate::format::{
-    BATCH_HEADER_LEN, ControlSlot, Discipline, LogId, SegmentHeader, segment_file_name, wide,
+    BATCH_HEADER_LEN, ControlSlot, Discipline, LogId, RECORD_HEADER_LEN, SegmentHeader,
+    segment_file_name, wide,
 };
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
@@ -326,7 +327,7 @@ impl Surveyor {
             epoch: slot.map_or(0, |slot| slot.epoch),
             unit_block: slot.map_or(0, |slot| slot.unit_block),
             keypoint: slot.map_or((Lsn::ZERO, Lsn::ZERO), |s| (s.keypoint_begin, s.keypoint_end)),
-            known_durable: slot.map_or(Lsn::ZERO, |slot| slot.durable),
+            known_durable: slot.map_or(Lsn::ZERO, |slot| known(slot, &segments)),
             oldest: slot.map_or(Lsn::ZERO, |slot| slot.oldest),
             proven: true,
             clean_end: slot.filter(|slot| slot.clean).map(|slot| slot.durable),
@@ -340,6 +341,11 @@ impl Surveyor {
                 survey.keypoint = (header.keypoint_begin, header.keypoint_end);
             }
             survey.oldest = survey.oldest.max(header.oldest);
+        }
+        if !survey.keypoint.1.is_zero() {
+            // It was named once KP_END was durable.
+            let behind = survey.keypoint.1.plus(wide(RECORD_HEADER_LEN));
+            survey.known_durable = survey.known_durable.max(behind);
         }
         let first = survey.segments.first_lsn(bottom);
         survey.proven = first <= last.map_or(first, |header| header.oldest) || slot.is_some();
@@ -442,50 +448,10 @@ impl Surveyor {
     }
 }
 
-/// The refusal of the row with this letter.
-fn lettered(letter: char, inventory: &Inventory, what: &str, name: &str) -> Error {
-    let Some(row) = row(letter) else {
-        return inventory.error(ErrorKind::Corrupt, what.to_owned(), name);
-    };
-    let kind = match row.decision {
-        Decision::Refuse(kind) => kind,
-        Decision::Stop | Decision::GoOn => ErrorKind::Corrupt,
-    };
-    let what = format!("{} [{letter}]: {what}", row.name);
-    inventory.error(kind, what, name).advise(row.advice)
-}
-
-/// Which log this is: the one of the control file, else the one most headers name.
-fn identify(inventory: &Inventory, control: Option<&ControlSlot>) -> Result<Option<Identity>> {
-    let mut votes: BTreeMap<LogId, (usize, &SegmentHeader)> = BTreeMap::new();
-    for numbered in inventory.numbered.values() {
-        if let HeaderState::Valid(header) = &numbered.header {
-            votes.entry(header.log_id).and_modify(|vote| vote.0 += 1).or_insert((1, header));
-        }
-    }
-    let winner = votes.values().max_by_key(|vote| vote.0);
-    let Some(slot) = control else {
-        return Ok(winner.map(|(_, header)| Identity {
-            log_id: header.log_id,
-            path_id: header.path_id,
-            discipline: header.discipline,
-            segment_size: header.segment_size,
-        }));
-    };
-    let alone = !votes.contains_key(&slot.log_id);
-    if alone && winner.is_some_and(|(count, _)| *count > 1) {
-        return Err(inventory
-            .error(
-                ErrorKind::ForeignFile,
-                "the control file is of another log than the segments".into(),
-                CONTROL_NAME,
-            )
-            .advise("put the files of one log into a directory, and of no other"));
-    }
-    Ok(Some(Identity {
-        log_id: slot.log_id,
-        path_id: slot.path_id,
-        discipline: slot.discipline,
-        segment_size: slot.segment_size,
-    }))
+/// What the slot says was durable. Up to the place of a segment's first batch, that is the header
+/// alone; the segment may have been taken again since, with a smaller write unit.
+fn known(slot: &ControlSlot, segments: &Segments) -> Lsn {
+    let first = segments.first_lsn(segments.number_of(slot.durable));
+    let empty = slot.durable.since(first) <= u64::from(slot.write_unit);
+    if empty { first } else { slot.durable }
 }

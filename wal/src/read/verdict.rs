@@ -17,6 +17,9 @@ pub enum At {
     Nothing,
     /// Bytes that are no batch, or a batch with a record that is not valid.
     Damaged,
+    /// The header of a batch that goes on here, of which the file holds less than its length.
+    /// Files are filled and synced before they are written to, so this one was shortened.
+    CutShort,
     /// A batch of an older incarnation or epoch, or of the segment the file was recycled from.
     Leftover,
     /// A batch of this segment or a later one that says it belongs to another position.
@@ -31,9 +34,10 @@ pub enum At {
 
 impl At {
     /// Every value.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Nothing,
         Self::Damaged,
+        Self::CutShort,
         Self::Leftover,
         Self::Elsewhere,
         Self::OtherHistory,
@@ -47,6 +51,7 @@ impl At {
         match self {
             Self::Nothing => "nothing",
             Self::Damaged => "damaged",
+            Self::CutShort => "cut short",
             Self::Leftover => "leftover",
             Self::Elsewhere => "elsewhere",
             Self::OtherHistory => "other history",
@@ -220,7 +225,8 @@ impl Verdict {
         let error = Error::new(kind, what)
             .at(self.end)
             .file(segment_file_name(self.segment))
-            .advise(self.row.advice);
+            .advise(self.row.advice)
+            .by_row(self.row.letter);
         Some(match &self.cause {
             Some(cause) => error.caused_by(Arc::clone(cause)),
             None => error,

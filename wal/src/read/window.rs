@@ -34,7 +34,8 @@ pub(super) struct Window {
 impl Window {
     /// An empty window; it takes its memory with the first read.
     pub(super) fn new() -> Self {
-        Self { buf: AlignedBuf::default(), segment: None, start: 0, len: 0, bytes: 0, ahead: None }
+        let (segment, ahead) = (None, None);
+        Self { buf: AlignedBuf::default(), segment, start: 0, len: 0, bytes: 0, ahead }
     }
 
     /// From now on `depth` threads read ahead, if so many are to be had.
@@ -47,7 +48,7 @@ impl Window {
         self.bytes
     }
 
-    /// The `want` bytes from `offset` on in the file of segment `number`, fewer only if the file ends.
+    /// The `want` bytes from `offset` on in the file of segment `number`, fewer only if it ends.
     /// Reads ahead, though nothing at or above the offset `cap`: others may be writing there.
     /// The largest number means that nobody is.
     ///
@@ -97,7 +98,8 @@ impl Window {
         let from = offset - offset % wide(BLOCK);
         let lead = usize::try_from(offset - from).unwrap_or_default();
         let needed = lead.saturating_add(want).next_multiple_of(BLOCK);
-        self.shift(from, needed);
+        let capacity = self.capacity(file)?;
+        self.shift(from, needed, capacity);
         // Offset in the buffer of `from`, and where to go on reading, at a multiple of the unit.
         let base = usize::try_from(from.saturating_sub(self.start)).unwrap_or_default();
         let go_on = self.len - self.len % BLOCK;
@@ -124,9 +126,18 @@ impl Window {
         Ok(())
     }
 
+    /// Room worth having: no more than the file fills, for logs that are small.
+    fn capacity(&self, file: &Arc<dyn LogFile>) -> io::Result<usize> {
+        if self.buf.len() >= CAPACITY {
+            return Ok(CAPACITY);
+        }
+        let len = usize::try_from(file.len()?).unwrap_or(CAPACITY);
+        Ok(len.saturating_add(BLOCK).next_multiple_of(BLOCK).min(CAPACITY))
+    }
+
     /// Makes the window start at or below `from`, with room for `needed` bytes from there on,
     /// keeping what it holds from there on.
-    fn shift(&mut self, from: u64, needed: usize) {
+    fn shift(&mut self, from: u64, needed: usize, capacity: usize) {
         let end = self.start.saturating_add(wide(self.len));
         if self.len == 0 || from < self.start || from > end {
             self.start = from;
@@ -139,9 +150,9 @@ impl Window {
             self.start = from;
             self.len -= skip;
         }
-        if self.buf.len() < needed.max(CAPACITY) {
-            // A fresh store costs nothing until it is read into; growing one would fill it.
-            let wanted = needed.saturating_add(READ_AHEAD).max(CAPACITY);
+        if self.buf.len() < needed.max(capacity) {
+            let more = if needed > capacity { READ_AHEAD } else { 0 };
+            let wanted = needed.saturating_add(more).max(capacity);
             let old = std::mem::replace(&mut self.buf, AlignedBuf::zeroed(wanted));
             let kept = old.get(..self.len).unwrap_or_default();
             if let Some(room) = self.buf.get_mut(..kept.len()) {

@@ -180,22 +180,22 @@ impl Core {
         }
     }
 
+    /// How many units were dropped and wait for room to be ended.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.dropped.len()
+    }
+
     /// Appends DATA, CLR or END of a unit.
     ///
     /// # Errors
     ///
     /// [`Refusal`]; then nothing has changed.
-    pub fn append(
-        &mut self,
-        unit: u64,
-        new: &Draft<'_>,
-        class: Class,
-        now_ms: u64,
-    ) -> Result<Placed, Refusal> {
+    pub fn append(&mut self, unit: u64, new: &Draft<'_>, class: Class) -> Result<Placed, Refusal> {
         self.check(unit, new.kind)?;
         let header = self.header(unit, new.kind, 0, new.resource, new.payload.len());
         let header = RecordHeader { payload_crc: new.payload_crc, ..header };
-        self.put(&header, new.payload, class, &[], now_ms)
+        self.put(&header, new.payload, class, &[], 0)
     }
 
     /// Appends PREPARE.
@@ -372,10 +372,10 @@ impl Core {
         *low = oldest.min(*low);
     }
 
-    /// The minimum over the COMMITs of a segment; [`Lsn::MAX`] if it has none.
+    /// For each segment with COMMITs, also one that no flush has opened yet, the minimum over them.
     #[must_use]
-    pub fn commit_low(&self, number: u64) -> Lsn {
-        self.commit_low.get(&number).copied().unwrap_or(Lsn::MAX)
+    pub fn commit_minima(&self) -> BTreeMap<u64, Lsn> {
+        self.commit_low.clone()
     }
 
     /// Under deferred apply: the oldest position that the COMMITs from the segment of `redo` on

@@ -381,6 +381,12 @@ impl Writer {
         self.soft_limit = soft.min(hard);
     }
 
+    /// Bytes that ordinary records may still take of what is prepared.
+    #[must_use]
+    pub fn ahead(&self) -> u64 {
+        self.soft_limit.since(self.end())
+    }
+
     /// Who is told when the record at `lsn` is durable; none if it is.
     #[must_use]
     pub fn done(&self, lsn: Lsn) -> Option<Arc<Done>> {

@@ -13,6 +13,7 @@
 mod damage;
 mod document;
 mod forward;
+mod history;
 mod random;
 mod rows;
 mod support;

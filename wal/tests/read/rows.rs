@@ -51,6 +51,16 @@ fn stops() -> Vec<Disk> {
     let mut log = recycled();
     log.commit(&[&[1; 200]]);
     disks.push(('C', "one batch written over it, shorter than an old one", log));
+    let (mut log, _) = three();
+    log.change_segment();
+    let lost = log.append(&[(Kind::Data, &[1; 700])]);
+    log.append(&[(Kind::Data, b"came first")]);
+    log.bytes_at(lost)[..1024].fill(0);
+    log.incarnation += 1;
+    let kept_end = log.kept_end;
+    log.digest = log.batches[2].digest;
+    log.start_segment(1, kept_end);
+    disks.push(('C', "a segment taken again over what never came to count", log));
     let (mut log, [.., last]) = three();
     log.bytes_at(last)[400] ^= 1;
     disks.push(('D', "the last batch is torn", log));
@@ -87,6 +97,10 @@ fn losses() -> Vec<Disk> {
     let short = usize::try_from(third.get() + 600).unwrap();
     log.image.file(&segment_file_name(0)).truncate(short);
     disks.push(('G', "a sealed segment's file was cut short", log));
+    let (mut log, [.., third]) = three();
+    let short = usize::try_from(third.get() + 600).unwrap();
+    log.image.file(&segment_file_name(0)).truncate(short);
+    disks.push(('G', "the last file was cut short within a batch", log));
     let mut log = recycled();
     let first = log.commit(&[&[1; 700]]);
     let old = log.image.files[&segment_file_name(0)][512..1536].to_vec();
@@ -135,6 +149,20 @@ fn contradictions() -> Vec<Disk> {
     log.digest = log.batches[1].digest;
     log.start_segment(1, third.plus(512));
     disks.push(('O', "the next header ends in the middle of a batch", log));
+    type Change = fn(&mut Builder);
+    let changes: [(&str, Change); 3] = [
+        ("the next header goes back in incarnation", |log| log.incarnation = 1),
+        ("the next header goes back in epoch", |log| log.epoch = 0),
+        ("the next header ends in its own segment", |log| log.position = Lsn::new(SIZE + 512)),
+    ];
+    for (why, change) in changes {
+        let (mut log, _) = three();
+        log.reopen_clean();
+        log.commit(&[b"of incarnation 2"]);
+        change(&mut log);
+        log.change_segment();
+        disks.push(('O', why, log));
+    }
     let (mut log, _) = two_segments();
     log.image.file(&segment_file_name(1))[300] ^= 1;
     disks.push(('P', "rot in the header of the open segment", log));

@@ -1,0 +1,210 @@
+//! `siding bench`: Siding beside the floor of the machine it runs on, in one run.
+//!
+//! Times mean nothing on a shared machine; ratios do. Floor and log take turns, round by round,
+//! and the medians are compared.
+
+mod append;
+mod commit;
+mod scan;
+
+use clap::Args;
+use serde_json::json;
+use siding::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What to measure, and where.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// A directory on the disk to measure; a temporary one in it is used and removed.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Only this figure; may be given several times. `--list` names them.
+    #[arg(long = "figure", value_name = "NAME")]
+    figures: Vec<String>,
+    /// Rounds; floor and log take turns in each.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// A tenth of the work, to see that it runs; the figures mean nothing.
+    #[arg(long)]
+    smoke: bool,
+    /// Names the figures and stops.
+    #[arg(long)]
+    list: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How much work a figure does.
+#[derive(Clone, Debug)]
+pub(crate) struct Effort {
+    pub(crate) dir: PathBuf,
+    pub(crate) rounds: usize,
+    /// Work is divided by this.
+    pub(crate) divisor: u64,
+}
+
+/// One figure as measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(crate) value: f64,
+    pub(crate) floor: Option<f64>,
+}
+
+struct Figure {
+    name: &'static str,
+    unit: &'static str,
+    what: &'static str,
+    /// The ratio to the floor that is wanted; value per floor, larger is better.
+    goal: Option<f64>,
+    /// A value that is wanted where there is no floor.
+    least: Option<f64>,
+    run: fn(&Effort) -> Result<Measured>,
+}
+
+const FIGURES: &[Figure] = &[
+    Figure {
+        name: "commit_1_128",
+        unit: "commits/s",
+        what: "durable commits of 128 B by one thread; floor: bare durable writes of one unit",
+        goal: Some(0.85),
+        least: None,
+        run: |effort| commit::single(effort, 128),
+    },
+    Figure {
+        name: "commit_1_1024",
+        unit: "commits/s",
+        what: "durable commits of 1 KiB by one thread; floor: bare durable writes of the size",
+        goal: Some(0.85),
+        least: None,
+        run: |effort| commit::single(effort, 1024),
+    },
+    Figure {
+        name: "commit_1_16384",
+        unit: "commits/s",
+        what: "durable commits of 16 KiB by one thread; floor: bare durable writes of the size",
+        goal: Some(0.85),
+        least: None,
+        run: |effort| commit::single(effort, 16384),
+    },
+    Figure {
+        name: "commit_32_256",
+        unit: "commits/s",
+        what: "durable commits of 256 B by 32 threads; floor: the same by one thread",
+        goal: Some(10.0),
+        least: None,
+        run: |effort| commit::group(effort, 32, 256),
+    },
+    Figure {
+        name: "prepare_commit",
+        unit: "units/s",
+        what: "prepare and commit of one unit of 128 B; floor: single commits",
+        goal: Some(0.47),
+        least: None,
+        run: commit::prepare_commit,
+    },
+    Figure {
+        name: "append_256",
+        unit: "records/s",
+        what: "appends of 256 B by one thread, not durable, while the ring has room",
+        goal: None,
+        least: Some(5e6),
+        run: |effort| append::records(effort, 256),
+    },
+    Figure {
+        name: "scan_cold",
+        unit: "bytes/s",
+        what: "restart scan of 256 B records, past the page cache; floor: a bare scan",
+        goal: Some(0.6),
+        least: None,
+        run: scan::cold,
+    },
+];
+
+/// Runs the benches that were asked for. True if every goal was met.
+///
+/// # Errors
+///
+/// A figure of this name does not exist, or what the disk says.
+pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
+    if args.list {
+        FIGURES.iter().for_each(|figure| println!("{:<16} {}", figure.name, figure.what));
+        return Ok(true);
+    }
+    if let Some(name) = args.figures.iter().find(|name| FIGURES.iter().all(|f| f.name != **name)) {
+        return Err(Error::new(ErrorKind::Invalid, format!("there is no figure `{name}`"))
+            .advise("`siding bench --list` names them"));
+    }
+    let wanted = |figure: &&Figure| {
+        args.figures.is_empty() || args.figures.iter().any(|name| *name == figure.name)
+    };
+    let io = |cause| Error::io("no temporary directory can be made", cause).file(&args.dir);
+    let dir = tempfile::Builder::new().prefix(".siding-bench-").tempdir_in(&args.dir);
+    let dir = dir.map_err(io)?;
+    let divisor = if args.smoke { 20 } else { 1 };
+    let rounds = if args.smoke { 1 } else { args.rounds.max(1) };
+    if !args.json {
+        println!("{:<16} {:>14} {:>14} {:>7} {:>7}", "figure", "value", "floor", "ratio", "goal");
+    }
+    let mut all = true;
+    for figure in FIGURES.iter().filter(wanted) {
+        let effort = Effort { dir: dir.path().join(figure.name), rounds, divisor };
+        let measured = (figure.run)(&effort)?;
+        std::fs::remove_dir_all(&effort.dir).map_err(io)?;
+        all &= print(figure, measured, args.json);
+    }
+    // So little work says nothing of goals.
+    Ok(all || args.smoke)
+}
+
+fn print(figure: &Figure, measured: Measured, json: bool) -> bool {
+    let ratio = measured.floor.map(|floor| measured.value / floor);
+    let goal = figure.goal.or(figure.least);
+    let met = match (ratio, figure.goal, figure.least) {
+        (Some(ratio), Some(goal), _) => ratio >= goal,
+        (_, _, Some(least)) => measured.value >= least,
+        _ => true,
+    };
+    if json {
+        let line = json!({
+            "figure": figure.name, "value": measured.value, "unit": figure.unit,
+            "floor": measured.floor, "ratio": ratio, "goal": goal, "met": met,
+        });
+        println!("{line}");
+    } else {
+        let or_none = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
+        println!(
+            "{:<16} {:>14.0} {:>14} {:>7} {:>7}  {} {}",
+            figure.name,
+            measured.value,
+            or_none(measured.floor, 0),
+            or_none(ratio, 2),
+            or_none(goal, if figure.goal.is_some() { 2 } else { 0 }),
+            figure.unit,
+            if met { "" } else { "(not met)" },
+        );
+    }
+    met
+}
+
+/// The median; 0 of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Does it, and says how long it took.
+pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    let start = Instant::now();
+    let result = work()?;
+    Ok((result, start.elapsed()))
+}
+
+/// How often a second, from how often and how long.
+#[allow(clippy::cast_precision_loss, reason = "a rate is an estimate anyway")]
+pub(crate) fn rate(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64().max(1e-9)
+}

@@ -1,0 +1,69 @@
+//! The restart scan, past the page cache.
+
+use super::{Effort, Measured, median, rate, timed};
+use siding::disk::{AlignedBuf, open_dir};
+use siding::{Backend, Error, Options, Result};
+use std::path::Path;
+
+/// Writes a log that was not closed cleanly, then opens it again and again.
+pub(super) fn cold(effort: &Effort) -> Result<Measured> {
+    let path = effort.dir.join("log");
+    let bytes = (512 << 20) / effort.divisor;
+    fill(&path, bytes)?;
+    let (mut values, mut floors) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds.min(5) {
+        floors.push(bare(&path)?);
+        let (recovery, took) = timed(|| options().open(&path))?;
+        values.push(rate(recovery.report().scanned_bytes, took));
+        recovery.abandon();
+    }
+    Ok(Measured { value: median(values), floor: Some(median(floors)) })
+}
+
+fn options() -> Options {
+    // Without keypoints the whole log is scanned.
+    Options::new().keypoint_bytes(u64::MAX).keypoint_interval(std::time::Duration::MAX)
+}
+
+fn fill(path: &Path, bytes: u64) -> Result<()> {
+    let log = options().open(path)?.finish()?;
+    let payload = [7; 256];
+    let mut written = 0;
+    while written < bytes {
+        let mut unit = log.begin()?;
+        for _ in 0..10_000 {
+            unit.append(&payload)?;
+            written += 288;
+        }
+        unit.commit()?;
+    }
+    log.abandon();
+    Ok(())
+}
+
+/// Reads the same files, 1 MiB at a time, past the page cache, and looks at nothing.
+fn bare(path: &Path) -> Result<f64> {
+    let io = |cause| Error::io("the floor cannot be measured", cause).file(path);
+    let disk = open_dir(path, Backend::Direct, false).map_err(io)?;
+    let mut names: Vec<String> = disk.list().map_err(io)?.into_iter().map(|it| it.0).collect();
+    names.retain(|name| name.ends_with(".seg"));
+    names.sort();
+    let mut buf = AlignedBuf::zeroed(1 << 20);
+    let (total, took) = timed(|| {
+        let mut total = 0;
+        for name in names {
+            let file = disk.open(&name).map_err(io)?;
+            let mut at = 0;
+            loop {
+                let count = file.read_at(at, buf.as_mut_slice()).map_err(io)?;
+                if count == 0 {
+                    break;
+                }
+                at += u64::try_from(count).unwrap_or(0);
+            }
+            total += at;
+        }
+        Ok(total)
+    })?;
+    Ok(rate(total, took))
+}
