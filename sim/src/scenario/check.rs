@@ -107,9 +107,9 @@ pub(super) fn aftermath(session: &mut Session, trouble: Trouble) -> Result<()> {
     let before = session.disk().troubles();
     match work(session) {
         Err(Trouble::Refused(_)) if session.log()?.is_failed().is_some() => dead(session),
-        Err(Trouble::Refused(what)) if session.disk().troubles() == before => Err(Trouble::Broken(
-            format!("the log has not failed, the disk works, and yet: {what}"),
-        )),
+        Err(Trouble::Refused(what)) if session.disk().troubles() == before => {
+            Err(Trouble::Broken(format!("the log has not failed, the disk works, and yet: {what}")))
+        }
         Err(Trouble::Refused(_)) | Ok(_) => Ok(()),
         Err(broken) => Err(broken),
     }
