@@ -30,6 +30,8 @@ pub struct Scenario {
     setup: Setup,
     write_unit: u32,
     before: Step,
+    /// What survives of that.
+    survives: Crash,
     run: Step,
 }
 
@@ -60,9 +62,10 @@ impl Scenario {
             discipline: Discipline::DeferredApply,
             durability: Durability::Durable,
             segment: 64 << 10,
+            ring: 64 << 10,
             max_log: None,
         };
-        Self { name, setup, write_unit: 512, before, run }
+        Self { name, setup, write_unit: 512, before, survives: Crash::KeepAll, run }
     }
 
     const fn relaxed(mut self) -> Self {
@@ -75,8 +78,14 @@ impl Scenario {
         self
     }
 
-    const fn segment(mut self, bytes: u64) -> Self {
-        self.setup.segment = bytes;
+    /// Segments of 8 MiB, and memory for several batches.
+    const fn large(mut self) -> Self {
+        (self.setup.segment, self.setup.ring) = (8 << 20, 6 << 20);
+        self
+    }
+
+    const fn after(mut self, survives: Crash) -> Self {
+        self.survives = survives;
         self
     }
 
@@ -119,7 +128,7 @@ impl Scenario {
         let mut session = Session::new(Arc::clone(&disk), self.setup, model);
         (self.before)(&mut session)?;
         session.kill();
-        Ok((disk.crash(Crash::KeepAll), session.model))
+        Ok((disk.crash(self.survives), session.model))
     }
 
     fn play(self, disk: Arc<SimDisk>, model: Model) -> Model {
