@@ -219,7 +219,7 @@ impl Stream {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<Arc<Segment>> = segments.remove_below(oldest);
         drop(segments);
-        self.core().trimmed(oldest);
+        self.core().commits.trimmed(oldest);
         let freed = self.settings.segment_size.saturating_mul(crate::format::wide(gone.len()));
         self.free(gone.iter().map(|segment| segment.number));
         Ok(freed)

@@ -44,8 +44,8 @@ pub enum Class {
 pub enum Refusal {
     /// The ring is full: a flush must come first.
     Ring,
-    /// The segment after the prepared ones is needed.
-    Segment,
+    /// The segment after the prepared ones is needed, by a record of this class.
+    Segment(Class),
     /// The log failed, or the call is wrong.
     Error(Error),
 }
@@ -209,11 +209,15 @@ impl Writer {
         }
         let end = self.open.next_lsn().plus(wide(len));
         if end <= self.first_lsn(self.placing.saturating_add(1)) {
-            return if end > limit { Err(Refusal::Segment) } else { Ok(self.open.next_lsn()) };
+            return if end > limit {
+                Err(Refusal::Segment(class))
+            } else {
+                Ok(self.open.next_lsn())
+            };
         }
         let first = self.first_batch(self.placing.saturating_add(1));
         if first.plus(wide(BATCH_HEADER_LEN.saturating_add(len))) > limit {
-            return Err(Refusal::Segment);
+            return Err(Refusal::Segment(class));
         }
         self.change_segment(first);
         Ok(self.open.next_lsn())
