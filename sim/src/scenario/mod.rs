@@ -13,7 +13,7 @@ mod session;
 mod space;
 mod writing;
 
-use crate::disk::{Call, Crash};
+use crate::disk::{Call, Crash, FailedSync};
 use crate::oracle::Model;
 use crate::{SimDisk, Sweep, Trouble};
 use session::{Result, Session, Setup};
@@ -29,6 +29,7 @@ pub struct Scenario {
     pub name: &'static str,
     setup: Setup,
     write_unit: u32,
+    failed_sync: FailedSync,
     before: Step,
     /// What survives of that.
     survives: Crash,
@@ -65,7 +66,8 @@ impl Scenario {
             ring: 64 << 10,
             max_log: None,
         };
-        Self { name, setup, write_unit: 512, before, survives: Crash::KeepAll, run }
+        let (write_unit, failed_sync, survives) = (512, FailedSync::Lost, Crash::KeepAll);
+        Self { name, setup, write_unit, failed_sync, before, survives, run }
     }
 
     const fn relaxed(mut self) -> Self {
@@ -100,6 +102,12 @@ impl Scenario {
         Self { write_unit: bytes, ..self }
     }
 
+    /// The same on a disk whose syncs fail so.
+    #[must_use]
+    pub fn failed_sync(self, failed_sync: FailedSync) -> Self {
+        Self { failed_sync, ..self }
+    }
+
     /// A sweep of the scenario.
     ///
     /// # Panics
@@ -124,6 +132,7 @@ impl Scenario {
     /// The disk it starts on, all durable, and what the log there was told.
     fn start(self, seed: u64) -> Result<(SimDisk, Model)> {
         let disk = Arc::new(SimDisk::new(seed).with_write_unit(self.write_unit));
+        disk.set_failed_sync(self.failed_sync);
         let model = Model::new(self.setup.discipline);
         let mut session = Session::new(Arc::clone(&disk), self.setup, model);
         (self.before)(&mut session)?;
