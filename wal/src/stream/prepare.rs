@@ -151,18 +151,31 @@ impl Stream {
     fn take_free(&self, number: u64) -> Result<Option<u64>> {
         let size = self.settings.segment_size;
         let oldest = self.segments().oldest_number().unwrap_or(number);
-        let mut preparer = lock(&self.preparer);
         let files = number.saturating_sub(oldest).saturating_add(1);
-        // One that is recycled was counted before.
-        let others = wide(preparer.now.free.len()).saturating_sub(1);
-        let total = files.saturating_add(others).saturating_mul(size);
-        if let Some(max) = self.settings.max_log_bytes.filter(|max| total > *max) {
-            let what = format!("the log may not grow beyond max_log_bytes ({max})");
-            return Err(Error::new(ErrorKind::LogFull, what).advise(
-                "see what retains it (why_retained), report a redo position, or raise the limit",
-            ));
+        let max = self.settings.max_log_bytes;
+        loop {
+            let mut preparer = lock(&self.preparer);
+            // One that is recycled was counted before.
+            let others = wide(preparer.now.free.len()).saturating_sub(1);
+            let total = files.saturating_add(others).saturating_mul(size);
+            let free = preparer.now.free.pop();
+            drop(preparer);
+            match (max.filter(|max| total > *max), free) {
+                (None, free) => return Ok(free),
+                // What an earlier failure left over the limit is of no use.
+                (Some(_), Some(surplus)) if others > 0 => {
+                    let _ = self.disk.remove(&segment_file_name(surplus));
+                }
+                (Some(max), free) => {
+                    lock(&self.preparer).now.free.extend(free);
+                    let what = format!("the log may not grow beyond max_log_bytes ({max})");
+                    return Err(Error::new(ErrorKind::LogFull, what).advise(
+                        "see what retains it (why_retained), report a redo position, \
+                         or raise the limit",
+                    ));
+                }
+            }
         }
-        Ok(preparer.now.free.pop())
     }
 
     /// Gives a trimmed segment a new number. None: it cannot be used.
