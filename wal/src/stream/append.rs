@@ -193,7 +193,8 @@ impl Stream {
                 Refusal::Error(error) => return Err(error),
                 Refusal::Ring => self.wait_for_ring(blocked)?,
                 Refusal::Segment(class) => {
-                    self.make_space().map_err(|error| no_space(error, class))?;
+                    let full = |error| self.failure().unwrap_or_else(|| no_space(error, class));
+                    self.make_space().map_err(full)?;
                 }
             }
         }
