@@ -188,7 +188,8 @@ impl Txn {
     /// # Errors
     ///
     /// [`Error::Ended`] if it is of another transaction, or lies behind a place that was rolled
-    /// back to since; or what the log says, and then the transaction is backed out: the log may have taken back a part.
+    /// back to since; or what the log says, and then the transaction is backed out: the log may
+    /// have taken back a part.
     pub fn roll_back_to(&mut self, savepoint: &Savepoint) -> Result<()> {
         let ours = savepoint.unit == self.number && savepoint.journal <= self.journal.len();
         let unit = self.unit.as_mut().filter(|_| ours);
