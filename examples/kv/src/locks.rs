@@ -14,7 +14,7 @@ use crate::change::Changes;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A stretch of keys: from the first, up to and without the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,20 +105,18 @@ impl Locks {
 
     /// Locks something for `unit`, or says who has it.
     pub(crate) fn take(&self, unit: u64, want: Want<'_>) -> Result<()> {
-        let deadline = Instant::now() + self.patience;
-        let mut table = self.table();
-        loop {
-            let Some((key, holder)) = table.in_the_way(unit, want) else {
-                table.grant(unit, want);
-                return Ok(());
-            };
+        let waits = |table: &mut Table| {
+            let holder = table.in_the_way(unit, want).map(|(_, holder)| holder);
+            holder.is_some_and(|holder| !table.in_doubt.contains(&holder))
+        };
+        let waited = self.freed.wait_timeout_while(self.table(), self.patience, waits);
+        let (mut table, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if let Some((key, holder)) = table.in_the_way(unit, want) {
             let in_doubt = table.in_doubt.contains(&holder);
-            let left = deadline.saturating_duration_since(Instant::now());
-            if in_doubt || left.is_zero() {
-                return Err(Error::Busy { key, holder, in_doubt });
-            }
-            table = self.freed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+            return Err(Error::Busy { key, holder, in_doubt });
         }
+        table.grant(unit, want);
+        Ok(())
     }
 
     /// Gives back everything that `unit` holds.

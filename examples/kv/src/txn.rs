@@ -32,6 +32,7 @@ struct Replaced {
 /// A place in a transaction that one can roll back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Savepoint {
+    unit: u64,
     log: siding::Savepoint,
     journal: usize,
 }
@@ -179,20 +180,26 @@ impl Txn {
     /// [`Error::Ended`].
     pub fn savepoint(&self) -> Result<Savepoint> {
         let unit = self.unit.as_ref().ok_or(Error::Ended)?;
-        Ok(Savepoint { log: unit.savepoint(), journal: self.journal.len() })
+        Ok(Savepoint { unit: self.number, log: unit.savepoint(), journal: self.journal.len() })
     }
 
     /// Takes back everything behind the savepoint. Locks stay.
     ///
     /// # Errors
     ///
-    /// [`Error::Ended`] if it lies behind a place that was rolled back to since; or what the log
-    /// says. Nothing has changed then.
+    /// [`Error::Ended`] if it is of another transaction, or lies behind a place that was rolled
+    /// back to since; or what the log says, and then the transaction is backed out: the log may
+    /// have taken back a part.
     pub fn roll_back_to(&mut self, savepoint: &Savepoint) -> Result<()> {
-        let unit = self.unit.as_mut().filter(|_| savepoint.journal <= self.journal.len());
+        let ours = savepoint.unit == self.number && savepoint.journal <= self.journal.len();
+        let unit = self.unit.as_mut().filter(|_| ours);
         // Under deferred apply nothing of this is in any file yet: memory alone is rolled back,
         // and only once the log has taken note.
-        unit.ok_or(Error::Ended)?.roll_back_to(&savepoint.log, |_| Ok(Vec::new()))?;
+        let result = unit.ok_or(Error::Ended)?.roll_back_to(&savepoint.log, |_| Ok(Vec::new()));
+        if let Err(error) = result {
+            drop(self.unit.take());
+            return Err(error.into());
+        }
         for Replaced { key, before } in self.journal.drain(savepoint.journal..).rev() {
             match before {
                 Some(before) => drop(self.changes.insert(key, before)),

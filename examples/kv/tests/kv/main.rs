@@ -6,6 +6,7 @@
 mod crowd;
 mod doubt;
 mod restart;
+mod shell;
 mod snapshots;
 mod transactions;
 
