@@ -44,6 +44,8 @@ fn every_record_is_found_and_nothing_else() {
             assert_eq!(read(&segments, &log, lsn), Err(ErrorKind::NotFound), "{lsn}");
         }
     }
+    let first = segments.get(1).unwrap().first_batch();
+    assert!(segments.is_void(Lsn::new(first.get() - 1)) && !segments.is_void(first));
     let beyond = segments.first_lsn(99);
     for lsn in [Lsn::ZERO, Lsn::MAX, beyond, log.position] {
         assert_eq!(read(&segments, &log, lsn), Err(ErrorKind::NotFound), "{lsn}");
