@@ -151,7 +151,10 @@ impl Engine {
             return false;
         }
         let before = self.stream.segments().oldest_number();
-        self.keypoint().is_ok() && self.stream.segments().oldest_number() > before
+        let freed = || self.stream.segments().oldest_number() > before;
+        // A keypoint that frees nothing would only use the reserve up.
+        self.trim().is_ok_and(|bytes| bytes > 0)
+            || (self.keypoint_frees() && self.keypoint().is_ok() && freed())
     }
 
     /// The positions of this moment.
@@ -203,7 +206,11 @@ impl Engine {
             (core.writer.end(), core.content_end())
         };
         let due = self.keeper().due(now, end, content);
+        let full = self.stream.core().in_reserve();
         match due {
+            // The reserve of a full log is for those who end something.
+            Some(Task::Mark) if full => self.keeper().marked(now, content),
+            Some(Task::Keypoint) if full && !self.keypoint_frees() => {}
             // What fails here fails the log, or is tried again; the next call says so.
             Some(Task::Mark) => drop(self.mark()),
             Some(Task::Keypoint) => drop(self.keypoint()),
@@ -260,7 +267,10 @@ impl Engine {
                 .advise("commit, prepare or back them out, then close"));
         }
         if self.keeper().worth_a_keypoint(self.stream.core().writer.end()) {
-            self.keypoint()?;
+            match self.keypoint() {
+                Err(error) if error.kind() == ErrorKind::LogFull => {}
+                other => drop(other?),
+            }
         }
         self.stream.flush()?;
         let payload: ClosePayload = self.mark_payload();

@@ -29,7 +29,7 @@ impl Engine {
                 .at(lsn)
                 .advise("the snapshot is newer than the log: it belongs to another copy"));
         }
-        let need = if core.repeats_history() { lsn } else { lsn.min(core.commits_need(lsn)) };
+        let need = if core.repeats_history() { lsn } else { lsn.min(core.commits.need(lsn)) };
         if need < oldest {
             let what = format!("redo needs records below the oldest kept ({oldest})");
             return Err(Error::new(ErrorKind::Trimmed, what)

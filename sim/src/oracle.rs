@@ -187,6 +187,11 @@ impl Model {
         unless(self.ids.insert(unit), || format!("unit id {unit:#x} was handed out before"))
     }
 
+    /// How many unit ids were handed out.
+    pub fn issued(&self) -> u64 {
+        self.ids.len() as u64
+    }
+
     /// Positions that are durable now.
     pub fn keep(&mut self, now: Kept) -> Verdict {
         let was = std::mem::replace(&mut self.kept, now);

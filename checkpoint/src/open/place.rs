@@ -54,7 +54,7 @@ impl Place<'_> {
         let mut segments = self.found.segments.clone();
         let writer = start(&settings, seat.segment.number, seat.position, seat.digest);
         segments.insert(seat.segment);
-        let mut core = core(&settings, &writer, analysis.units, &analysis.commit_low);
+        let mut core = core(&settings, &writer, analysis.units, analysis.commits);
         core.set_redo(analysis.bounds.redo);
         let opened = Opened {
             core,
@@ -225,6 +225,7 @@ impl Place<'_> {
         }
         notes.push(format!("{} units live", found.live()));
         Report {
+            log_id: settings.log_id,
             created: false,
             clean,
             letter: self.verdict.row.letter,

@@ -25,6 +25,12 @@ pub(super) fn check(session: &mut Session) -> Result<()> {
     session.look(None)?;
 
     session.open()?;
+    if session.setup.max_log.is_some() {
+        // The log may be full: its redo position makes room, as soon as the files have it all.
+        session.store(session.model.durable());
+        session.redo_from()?;
+        session.keypoint()?;
+    }
     work(session)?;
     session.redo_from()?;
     session.keypoint()?;
@@ -86,7 +92,10 @@ fn files(session: &Session) -> Result<()> {
     let names = session.disk().list()?;
     let positions = session.log()?.positions();
     let live = (positions.end.get() - positions.oldest.get()) / session.setup.segment + 2;
-    Trouble::unless((names.len() as u64) <= live + SPARE_FILES, || {
+    // Room to end every unit there ever was, in batches of its own.
+    let unit = u64::from(session.disk().geometry().write_unit);
+    let reserve = session.model.issued() * 4 * unit / session.setup.segment;
+    Trouble::unless((names.len() as u64) <= live + reserve + SPARE_FILES, || {
         format!("{} files for {live} segments: {names:?}", names.len())
     })
 }

@@ -13,7 +13,7 @@ mod session;
 mod space;
 mod writing;
 
-use crate::disk::{Call, Crash};
+use crate::disk::{Call, Crash, FailedSync};
 use crate::oracle::Model;
 use crate::{SimDisk, Sweep, Trouble};
 use session::{Result, Session, Setup};
@@ -29,7 +29,10 @@ pub struct Scenario {
     pub name: &'static str,
     setup: Setup,
     write_unit: u32,
+    failed_sync: FailedSync,
     before: Step,
+    /// What survives of that.
+    survives: Crash,
     run: Step,
 }
 
@@ -60,9 +63,11 @@ impl Scenario {
             discipline: Discipline::DeferredApply,
             durability: Durability::Durable,
             segment: 64 << 10,
+            ring: 64 << 10,
             max_log: None,
         };
-        Self { name, setup, write_unit: 512, before, run }
+        let (write_unit, failed_sync, survives) = (512, FailedSync::Lost, Crash::KeepAll);
+        Self { name, setup, write_unit, failed_sync, before, survives, run }
     }
 
     const fn relaxed(mut self) -> Self {
@@ -75,8 +80,14 @@ impl Scenario {
         self
     }
 
-    const fn segment(mut self, bytes: u64) -> Self {
-        self.setup.segment = bytes;
+    /// Segments of 8 MiB, and memory for several batches.
+    const fn large(mut self) -> Self {
+        (self.setup.segment, self.setup.ring) = (8 << 20, 6 << 20);
+        self
+    }
+
+    const fn after(mut self, survives: Crash) -> Self {
+        self.survives = survives;
         self
     }
 
@@ -89,6 +100,12 @@ impl Scenario {
     #[must_use]
     pub fn write_unit(self, bytes: u32) -> Self {
         Self { write_unit: bytes, ..self }
+    }
+
+    /// The same on a disk whose syncs fail so.
+    #[must_use]
+    pub fn failed_sync(self, failed_sync: FailedSync) -> Self {
+        Self { failed_sync, ..self }
     }
 
     /// A sweep of the scenario.
@@ -115,11 +132,12 @@ impl Scenario {
     /// The disk it starts on, all durable, and what the log there was told.
     fn start(self, seed: u64) -> Result<(SimDisk, Model)> {
         let disk = Arc::new(SimDisk::new(seed).with_write_unit(self.write_unit));
+        disk.set_failed_sync(self.failed_sync);
         let model = Model::new(self.setup.discipline);
         let mut session = Session::new(Arc::clone(&disk), self.setup, model);
         (self.before)(&mut session)?;
         session.kill();
-        Ok((disk.crash(Crash::KeepAll), session.model))
+        Ok((disk.crash(self.survives), session.model))
     }
 
     fn play(self, disk: Arc<SimDisk>, model: Model) -> Model {

@@ -1,14 +1,21 @@
 //! Ending and beginning again, and what is in doubt meanwhile.
 
 use super::session::{Result, Session};
+use super::writing::bulk;
 use super::{Scenario, fill, young};
 use crate::Trouble;
+use crate::disk::Crash;
 use siding::{Decided, InDoubt, Outcome};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("clean_reopens", young, clean_reopens),
     Scenario::new("unclean_reopens", young, unclean_reopens),
     Scenario::new("taken_again", young, taken_again).relaxed(),
+    // Of the batches before, all but the first are there.
+    Scenario::new("stale_batches", torn_bulk, stale_batches)
+        .large()
+        .relaxed()
+        .after(Crash::DropOnly(0)),
     Scenario::new("reopens_at_segment_end", nearly_full, reopens_at_segment_end),
     Scenario::new("prepare_decide_end", young, prepare_decide_end),
     Scenario::new("resolved_after_reopen", doubtful, resolved_after_reopen),
@@ -40,6 +47,30 @@ fn unclean_reopens(session: &mut Session) -> Result<()> {
     session.open()?;
     session.kill();
     Ok(())
+}
+
+/// Batches of the same sizes go where some lie that were never synced.
+fn stale_batches(session: &mut Session) -> Result<()> {
+    session.open()?;
+    bulk(session)?;
+    session.flush()?;
+    session.kill();
+    Ok(())
+}
+
+/// The power goes when a segment holds several batches, and none is synced.
+fn torn_bulk(session: &mut Session) -> Result<()> {
+    young(session)?;
+    session.open()?;
+    session.kill();
+    session.open()?;
+    bulk(session)?;
+    let writes = 2;
+    session.disk().cut_at(session.disk().calls() + writes);
+    match session.flush() {
+        Err(Trouble::Refused(_)) if session.disk().is_off() => Ok(()),
+        other => Err(Trouble::Broken(format!("no power, and {other:?}"))),
+    }
 }
 
 /// Batches that were never synced lie in a segment that is taken again, and again.

@@ -18,18 +18,8 @@ pub(super) struct Setup {
     pub(super) discipline: Discipline,
     pub(super) durability: Durability,
     pub(super) segment: u64,
+    pub(super) ring: usize,
     pub(super) max_log: Option<u64>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            discipline: Discipline::DeferredApply,
-            durability: Durability::Durable,
-            segment: 64 << 10,
-            max_log: None,
-        }
-    }
 }
 
 /// A unit of work, and how many records it has.
@@ -105,7 +95,7 @@ impl Session {
     fn options(&self) -> Options {
         let options = Options::new()
             .segment_size(self.setup.segment)
-            .ring_size(64 << 10)
+            .ring_size(self.setup.ring)
             .discipline(self.setup.discipline)
             .durability(self.setup.durability)
             .undo(|record| Ok(record.payload().to_vec()))

@@ -1,6 +1,7 @@
 //! Segments ahead, keypoints, trimming, recycling, and no room.
 
 use super::session::{Result, Session};
+use super::writing::bulk;
 use super::{Scenario, fill, young};
 use crate::Trouble;
 use siding::Outcome;
@@ -8,7 +9,7 @@ use siding::disk::Disk as _;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("prepare_segments", young, prepare_segments),
-    Scenario::new("filled_in_steps", young, filled_in_steps).segment(8 << 20).relaxed(),
+    Scenario::new("filled_in_steps", young, filled_in_steps).large().relaxed(),
     Scenario::new("keypoints", young, keypoints),
     Scenario::new("keypoint_behind_a_segment_change", spanning, behind_a_change).relaxed(),
     Scenario::new("redo_and_trim", old, redo_and_trim),
@@ -47,10 +48,10 @@ fn filled_in_steps(session: &mut Session) -> Result<()> {
     session.open()?;
     session.kill();
     session.open()?;
-    session.transact(&[100])?;
-    // A step is synced between the writes of two batches and the sync that covers them.
-    session.tick_meanwhile(("0000000000000002.seg", true))?;
-    session.keypoint()?;
+    bulk(session)?;
+    // A step is synced between the writes of several batches and the sync that covers them.
+    session.tick_meanwhile(("0000000000000001.seg", true))?;
+    session.flush()?;
     session.kill();
     Ok(())
 }

@@ -11,6 +11,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("batch_over_segment_end", nearly_full, batch_over_segment_end).relaxed(),
     Scenario::new("record_larger_than_remainder", nearly_full, record_larger_than_remainder),
     Scenario::new("relaxed", young, relaxed).relaxed(),
+    Scenario::new("several_batches", young, several_batches).large().relaxed(),
     Scenario::new("savepoints", young, savepoints),
     Scenario::new("drops", young, drops),
     Scenario::new("many_live_units", young, many_live_units).relaxed(),
@@ -109,6 +110,25 @@ fn relaxed(session: &mut Session) -> Result<()> {
     session.transact(&[100])?;
     session.keypoint()?;
     session.transact(&[200])?;
+    session.kill();
+    Ok(())
+}
+
+/// Two closed batches, and an open one.
+pub(super) fn bulk(session: &mut Session) -> Result<()> {
+    for _ in 0..3 {
+        session.transact(&[600_000])?;
+    }
+    Ok(())
+}
+
+fn several_batches(session: &mut Session) -> Result<()> {
+    session.open()?;
+    session.transact(&[100])?;
+    bulk(session)?;
+    session.flush()?;
+    session.transact(&[100])?;
+    session.flush()?;
     session.kill();
     Ok(())
 }
