@@ -16,14 +16,14 @@ pub use commit::{CommitError, PrepareError};
 pub use cursor::{Backward, Committed, Effects, Follower, Owned, Records};
 pub use decided::{Decided, Outcome};
 pub use in_doubt::InDoubt;
-pub use log::{Log, UnitInfo};
+pub use log::Log;
 pub use options::{Durability, Options};
 pub use record::{OwnedRecord, Record};
 pub use recovery::{InFlight, Recovery};
 pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 
-pub use siding_checkpoint::{Pin, PinKind, Positions, Progress, Report};
+pub use siding_checkpoint::{Pin, PinKind, Positions, Progress, Report, UnitInfo};
 pub use siding_wal::disk::Backend;
 pub use siding_wal::format::{Discipline, Kind, UnitState};
 pub use siding_wal::{Error, ErrorKind, Lsn, Result};

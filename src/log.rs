@@ -4,7 +4,7 @@ use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, Pin, Positions, Report};
+use siding_checkpoint::{Engine, Pin, Positions, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
 use siding_wal::format::UnitState;
 use siding_wal::stream::RecordBuf;
@@ -106,29 +106,6 @@ pub struct Log {
     inner: Arc<Inner>,
 }
 
-/// A live unit of work, for operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitInfo {
-    /// Its number.
-    pub unit: u64,
-    /// Where it stands.
-    pub state: UnitState,
-    /// The name its coordinator knows it by; empty before PREPARE.
-    pub gid: Vec<u8>,
-    /// Its first record; zero if it has none.
-    pub first: Lsn,
-    /// Its newest record; zero if it has none.
-    pub head: Lsn,
-    /// Records on the main log.
-    pub records: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Milliseconds since it began.
-    pub age_ms: u64,
-    /// Milliseconds it has been in doubt, over all opens.
-    pub in_doubt_ms: u64,
-}
-
 impl Log {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
         Self { inner }
@@ -190,28 +167,7 @@ impl Log {
     /// Every live unit that has written something, lowest number first.
     #[must_use]
     pub fn units(&self) -> Vec<UnitInfo> {
-        let stream = self.inner.engine.stream();
-        let (wall, now) = (stream.clock().wall_ms(), stream.clock().monotonic_ms());
-        let core = stream.core();
-        let mut units: Vec<UnitInfo> = core
-            .units
-            .iter()
-            .filter(|(_, unit)| !unit.is_blank())
-            .map(|(number, unit)| UnitInfo {
-                unit: number,
-                state: unit.state,
-                gid: unit.gid.clone(),
-                first: unit.first,
-                head: unit.head,
-                records: unit.main.0,
-                bytes: unit.main.1,
-                age_ms: if unit.started_ms == 0 { 0 } else { wall.saturating_sub(unit.started_ms) },
-                in_doubt_ms: unit.in_doubt_ms(now),
-            })
-            .collect();
-        drop(core);
-        units.sort_by_key(|unit| unit.unit);
-        units
+        self.inner.engine.units()
     }
 
     /// The records of a live unit, newest to oldest.

@@ -5,6 +5,7 @@
 mod engine;
 mod keeper;
 mod keypoint;
+mod live;
 mod open;
 mod redo;
 mod retain;
@@ -13,6 +14,7 @@ mod undo;
 
 pub use engine::{Engine, Positions};
 pub use keypoint::Table;
+pub use live::UnitInfo;
 pub use open::{Config, Opened, Progress, ProgressHandler, Report, open};
 pub use redo::{Committed, History};
 pub use retain::{Pin, PinKind};

@@ -1,8 +1,11 @@
 //! Why log is kept: every pin with its owner, and the trim point, their minimum (`A.5`).
 
 use crate::engine::Engine;
+use crate::live::age_ms;
 use siding_wal::Lsn;
 use siding_wal::format::UnitState;
+use siding_wal::stream::Bounds;
+use siding_wal::units::{Unit, Units};
 
 /// What kind of thing keeps log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,19 +39,82 @@ pub struct Pin {
     pub action: &'static str,
 }
 
+/// What pins are computed from: of a running log, or of one that is only read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    /// The live units.
+    pub(crate) units: &'a Units,
+    /// Oldest position, last keypoint, redo position.
+    pub(crate) bounds: Bounds,
+    /// Under deferred apply the oldest position that committed units at or above the redo
+    /// position need; else [`Lsn::MAX`].
+    pub(crate) commits_need: Lsn,
+    /// Behind the last record.
+    pub(crate) end: Lsn,
+    /// Milliseconds since 1970.
+    pub(crate) wall_ms: u64,
+}
+
+impl Facts<'_> {
+    /// Nothing at or above this position may be trimmed.
+    fn trim_point(&self) -> Lsn {
+        let low = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
+        self.bounds.keypoint_begin.min(self.bounds.redo).min(low).min(self.commits_need)
+    }
+
+    /// Every pin, the one that holds most first.
+    pub(crate) fn pins(&self) -> Vec<Pin> {
+        let mut pins: Vec<Pin> = self
+            .units
+            .iter()
+            .filter(|(_, unit)| unit.live_low() < Lsn::MAX)
+            .map(|(number, unit)| self.unit_pin(number, unit))
+            .collect();
+        if self.commits_need < self.bounds.redo {
+            let what = "committed units that redo may still need";
+            let action = "report a later redo position";
+            pins.push(self.pin(PinKind::Commits, what, self.commits_need, action));
+        }
+        if self.bounds.redo.is_zero() {
+            let what = "no redo position was ever reported";
+            let action = "call redo_from with a position up to which your files are durable";
+            pins.push(self.pin(PinKind::Redo, what, Lsn::ZERO, action));
+        } else {
+            let action = "report a later redo position, and take a keypoint";
+            pins.push(self.pin(PinKind::Redo, "the redo position", self.bounds.redo, action));
+        }
+        let begin = self.bounds.keypoint_begin;
+        pins.push(self.pin(PinKind::Keypoint, "the last keypoint", begin, "take a keypoint"));
+        pins.sort_by_key(|pin| (pin.lsn, pin.unit));
+        pins
+    }
+
+    fn unit_pin(&self, number: u64, unit: &Unit) -> Pin {
+        let owner = format!("unit {number:#x}, {}{}", unit.state.name(), gid(&unit.gid));
+        Pin {
+            unit: Some(number),
+            age_ms: age_ms(unit, self.wall_ms),
+            ..self.pin(PinKind::Unit, &owner, unit.live_low(), advice(unit.state))
+        }
+    }
+
+    fn pin(&self, kind: PinKind, owner: &str, lsn: Lsn, action: &'static str) -> Pin {
+        Pin {
+            kind,
+            owner: owner.to_owned(),
+            unit: None,
+            lsn,
+            age_ms: None,
+            bytes: self.end.since(lsn.max(self.bounds.oldest)),
+            action,
+        }
+    }
+}
+
 impl Engine {
     /// Nothing at or above this position may be trimmed.
     pub(crate) fn trim_point(&self) -> Lsn {
-        let bounds = self.stream().bounds();
-        let core = self.stream().core();
-        let mut point = bounds.keypoint_begin.min(bounds.redo);
-        if let Some((low, _)) = core.units.low() {
-            point = point.min(low);
-        }
-        if !core.repeats_history() {
-            point = point.min(core.commits.need(bounds.redo));
-        }
-        point
+        self.with_facts(|facts| facts.trim_point())
     }
 
     /// Whether a keypoint taken now would let a segment go.
@@ -66,54 +132,17 @@ impl Engine {
     /// Every pin, the one that holds most first.
     #[must_use]
     pub fn why_retained(&self) -> Vec<Pin> {
+        self.with_facts(|facts| facts.pins())
+    }
+
+    fn with_facts<T>(&self, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
         let bounds = self.stream().bounds();
-        let wall = self.stream().clock().wall_ms();
+        let wall_ms = self.stream().clock().wall_ms();
         let core = self.stream().core();
+        let commits_need =
+            if core.repeats_history() { Lsn::MAX } else { core.commits.need(bounds.redo) };
         let end = core.writer.end();
-        let pin = |kind, owner: &str, lsn: Lsn, action| Pin {
-            kind,
-            owner: owner.to_owned(),
-            unit: None,
-            lsn,
-            age_ms: None,
-            bytes: end.since(lsn.max(bounds.oldest)),
-            action,
-        };
-        let mut pins: Vec<Pin> = core
-            .units
-            .iter()
-            .filter(|(_, unit)| unit.live_low() < Lsn::MAX)
-            .map(|(number, unit)| Pin {
-                unit: Some(number),
-                age_ms: Some(wall.saturating_sub(unit.started_ms)),
-                ..pin(
-                    PinKind::Unit,
-                    &format!("unit {number:#x}, {}{}", unit.state.name(), gid(&unit.gid)),
-                    unit.live_low(),
-                    advice(unit.state),
-                )
-            })
-            .collect();
-        if !core.repeats_history() {
-            let need = core.commits.need(bounds.redo);
-            if need < bounds.redo {
-                let what = "committed units that redo may still need";
-                pins.push(pin(PinKind::Commits, what, need, "report a later redo position"));
-            }
-        }
-        if bounds.redo.is_zero() {
-            let what = "no redo position was ever reported";
-            let action = "call redo_from with a position up to which your files are durable";
-            pins.push(pin(PinKind::Redo, what, Lsn::ZERO, action));
-        } else {
-            let action = "report a later redo position, and take a keypoint";
-            pins.push(pin(PinKind::Redo, "the redo position", bounds.redo, action));
-        }
-        let action = "take a keypoint";
-        pins.push(pin(PinKind::Keypoint, "the last keypoint", bounds.keypoint_begin, action));
-        drop(core);
-        pins.sort_by_key(|pin| pin.lsn);
-        pins
+        ask(&Facts { units: &core.units, bounds, commits_need, end, wall_ms })
     }
 }
 

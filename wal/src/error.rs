@@ -65,6 +65,7 @@ struct Inner {
     what: String,
     advice: Option<&'static str>,
     lsn: Option<Lsn>,
+    letter: Option<char>,
     path: Option<PathBuf>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -77,6 +78,7 @@ impl Error {
             what: what.into(),
             advice: None,
             lsn: None,
+            letter: None,
             path: None,
             source: None,
         }))
@@ -108,6 +110,13 @@ impl Error {
     #[must_use]
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
         self.0.path = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// The same error, by this row of the table that decides where a log ends.
+    #[must_use]
+    pub fn by_row(mut self, letter: char) -> Self {
+        self.0.letter = Some(letter);
         self
     }
 
@@ -143,6 +152,12 @@ impl Error {
         self.0.path.as_deref()
     }
 
+    /// The letter of the table's row that refused the log, if one did; see `docs/RECOVERY.md`.
+    #[must_use]
+    pub fn letter(&self) -> Option<char> {
+        self.0.letter
+    }
+
     /// What to do now, if this is known.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
@@ -155,6 +170,7 @@ impl Error {
         let mut copy = Self::new(self.0.kind, self.0.what.clone());
         copy.0.advice = self.0.advice;
         copy.0.lsn = self.0.lsn;
+        copy.0.letter = self.0.letter;
         copy.0.path.clone_from(&self.0.path);
         copy.0.source = self.0.source.as_ref().map(|cause| cause.to_string().into());
         copy

@@ -344,3 +344,41 @@ fn handles_do_not_leak_into_children() {
         assert!(!text.contains(temp.path().to_str().unwrap()), "{text}");
     }
 }
+
+#[test]
+fn the_owner_is_known_while_the_lock_is_held() {
+    let temp = temp();
+    for backend in Backend::ALL {
+        let path = temp.path().join(backend.name());
+        let disk = at(&path, backend);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody yet");
+        let lock = disk.lock().unwrap();
+        assert_eq!(disk.owner().unwrap().unwrap().pid, Some(std::process::id()), "{backend}");
+        if backend != Backend::Memory {
+            let looking = open_dir_read_only(&path).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, Some(std::process::id()));
+            // Whoever removes the file does not make the owner disappear.
+            fs::remove_file(path.join("lock")).unwrap();
+            assert_eq!(looking.owner().unwrap().unwrap().pid, None);
+        }
+        drop(lock);
+        assert_eq!(disk.owner().unwrap(), None, "{backend}: nobody any more");
+    }
+}
+
+#[test]
+fn asking_for_the_owner_keeps_nobody_from_the_lock() {
+    let temp = temp();
+    let disk = at(temp.path(), Backend::Buffered);
+    drop(disk.lock().unwrap());
+    // A reader asks by a share of the lock; this one is slow to give it back.
+    let share = fs::File::open(temp.path().join("lock")).unwrap();
+    share.try_lock_shared().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            share.unlock().unwrap();
+        });
+        disk.lock().unwrap();
+    });
+}

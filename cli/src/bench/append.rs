@@ -1,8 +1,8 @@
 //! Appends that are not durable.
 
-use super::{Effort, Measured, median, rate};
+use super::{Effort, Measured, median, rate, timed};
 use siding::{Options, Result};
-use std::time::Instant;
+use std::time::Duration;
 
 /// One thread appends records while the ring and what is prepared have room for all of them; each
 /// burst begins with nothing in the ring.
@@ -14,14 +14,16 @@ pub(super) fn records(effort: &Effort, record: usize) -> Result<Measured> {
     let mut values = Vec::new();
     for _ in 0..bursts.max(10) {
         while log.prepared_ahead() < 4 << 20 {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         let mut unit = log.begin()?;
-        let start = Instant::now();
-        for _ in 0..count {
-            unit.append(&payload)?;
-        }
-        values.push(rate(count, start.elapsed()));
+        let ((), took) = timed(|| {
+            for _ in 0..count {
+                unit.append(&payload)?;
+            }
+            Ok(())
+        })?;
+        values.push(rate(count, took));
         unit.commit()?;
         log.redo_from(log.positions().durable)?;
     }

@@ -1,11 +1,10 @@
 //! Durable commits.
 
-use super::{Effort, Measured, median, rate};
+use super::{Effort, Measured, median, rate, timed};
 use siding::disk::{AlignedBuf, Disk, LogFile, open_dir};
 use siding::{Backend, Error, Log, Options, Result};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Bytes of a commit of one record of this size, before padding: batch header, DATA, COMMIT.
 fn batch_bytes(record: usize) -> usize {
@@ -45,17 +44,19 @@ impl Floor {
         let mut block = AlignedBuf::zeroed(bytes.next_multiple_of(unit));
         block.as_mut_slice().fill(0xa5);
         let step = u64::try_from(block.len()).unwrap_or(4096);
-        let start = Instant::now();
-        for _ in 0..count {
-            if self.at + step > self.len {
-                self.at = 0;
+        let ((), took) = timed(|| {
+            for _ in 0..count {
+                if self.at + step > self.len {
+                    self.at = 0;
+                }
+                self.file
+                    .write_at(self.at, &[&block], true)
+                    .map_err(|cause| Error::io("the floor cannot be measured", cause))?;
+                self.at += step;
             }
-            self.file
-                .write_at(self.at, &[&block], true)
-                .map_err(|cause| Error::io("the floor cannot be measured", cause))?;
-            self.at += step;
-        }
-        Ok(rate(count, start.elapsed()))
+            Ok(())
+        })?;
+        Ok(rate(count, took))
     }
 }
 
@@ -68,11 +69,8 @@ fn keep_small(log: &Log) -> Result<()> {
 }
 
 fn commits(log: &Log, count: u64, payload: &[u8]) -> Result<f64> {
-    let start = Instant::now();
-    for _ in 0..count {
-        log.write(payload)?;
-    }
-    Ok(rate(count, start.elapsed()))
+    let (_, took) = timed(|| write_many(log, count, payload))?;
+    Ok(rate(count, took))
 }
 
 /// One thread, one record a commit; the floor writes the same padded bytes to a written file.
@@ -94,23 +92,22 @@ pub(super) fn single(effort: &Effort, record: usize) -> Result<Measured> {
     Ok(Measured { value: median(values), floor: Some(median(floors)) })
 }
 
+fn write_many(log: &Log, count: u64, payload: &[u8]) -> Result<()> {
+    for _ in 0..count {
+        log.write(payload)?;
+    }
+    Ok(())
+}
+
 fn grouped(log: &Log, threads: u64, each: u64, payload: &[u8]) -> Result<f64> {
-    let start = Instant::now();
-    let results: Vec<Result<()>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    for _ in 0..each {
-                        log.write(payload)?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
-    });
-    results.into_iter().collect::<Result<()>>()?;
-    Ok(rate(threads * each, start.elapsed()))
+    let ((), took) = timed(|| {
+        std::thread::scope(|scope| {
+            let start = || scope.spawn(|| write_many(log, each, payload));
+            let workers: Vec<_> = (0..threads).map(|_| start()).collect();
+            workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+        })
+    })?;
+    Ok(rate(threads * each, took))
 }
 
 /// Many threads, one record a commit; the floor is one thread of the same log.
@@ -137,13 +134,15 @@ pub(super) fn prepare_commit(effort: &Effort) -> Result<Measured> {
     commits(&log, count, &payload)?;
     for _ in 0..effort.rounds {
         floors.push(commits(&log, count, &payload)?);
-        let start = Instant::now();
-        for number in 0..count {
-            let mut unit = log.begin()?;
-            unit.append(&payload)?;
-            unit.prepare(&number.to_le_bytes())?.commit()?;
-        }
-        values.push(rate(count, start.elapsed()));
+        let ((), took) = timed(|| {
+            for number in 0..count {
+                let mut unit = log.begin()?;
+                unit.append(&payload)?;
+                unit.prepare(&number.to_le_bytes())?.commit()?;
+            }
+            Ok(())
+        })?;
+        values.push(rate(count, took));
         keep_small(&log)?;
     }
     log.close()?;

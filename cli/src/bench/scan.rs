@@ -1,10 +1,9 @@
 //! The restart scan, past the page cache.
 
-use super::{Effort, Measured, median, rate};
+use super::{Effort, Measured, median, rate, timed};
 use siding::disk::{AlignedBuf, open_dir};
 use siding::{Backend, Error, Options, Result};
 use std::path::Path;
-use std::time::Instant;
 
 /// Writes a log that was not closed cleanly, then opens it again and again.
 pub(super) fn cold(effort: &Effort) -> Result<Measured> {
@@ -14,9 +13,7 @@ pub(super) fn cold(effort: &Effort) -> Result<Measured> {
     let (mut values, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds.min(5) {
         floors.push(bare(&path)?);
-        let start = Instant::now();
-        let recovery = options().open(&path)?;
-        let took = start.elapsed();
+        let (recovery, took) = timed(|| options().open(&path))?;
         values.push(rate(recovery.report().scanned_bytes, took));
         recovery.abandon();
     }
@@ -52,18 +49,21 @@ fn bare(path: &Path) -> Result<f64> {
     names.retain(|name| name.ends_with(".seg"));
     names.sort();
     let mut buf = AlignedBuf::zeroed(1 << 20);
-    let (start, mut total) = (Instant::now(), 0);
-    for name in names {
-        let file = disk.open(&name).map_err(io)?;
-        let mut at = 0;
-        loop {
-            let count = file.read_at(at, buf.as_mut_slice()).map_err(io)?;
-            if count == 0 {
-                break;
+    let (total, took) = timed(|| {
+        let mut total = 0;
+        for name in names {
+            let file = disk.open(&name).map_err(io)?;
+            let mut at = 0;
+            loop {
+                let count = file.read_at(at, buf.as_mut_slice()).map_err(io)?;
+                if count == 0 {
+                    break;
+                }
+                at += u64::try_from(count).unwrap_or(0);
             }
-            at += u64::try_from(count).unwrap_or(0);
+            total += at;
         }
-        total += at;
-    }
-    Ok(rate(total, start.elapsed()))
+        Ok(total)
+    })?;
+    Ok(rate(total, took))
 }

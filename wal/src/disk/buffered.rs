@@ -2,7 +2,7 @@
 
 use super::dir::{Dir, check_writable, sync_data};
 use super::transfer::{check_read, check_write, read_full, write_all};
-use super::{DirLock, Disk, Geometry, LockError, LogFile};
+use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -74,6 +74,10 @@ impl Disk for BufferedDisk {
 
     fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
         self.dir.lock()
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        self.dir.owner()
     }
 
     fn free_bytes(&self) -> Option<u64> {

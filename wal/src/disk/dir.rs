@@ -1,16 +1,21 @@
 //! One directory of the operating system, held open: what the backends on real disks share.
 
 use super::transfer::refuse;
-use super::{DirLock, LockError};
+use super::{DirLock, LockError, Owner};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The lock's file. It is never removed: whoever waits for it would hold the lock of a ghost.
 const LOCK: &str = "lock";
+
+/// How often the lock is tried, a millisecond apart: whoever asks for its owner has a share of it
+/// for an instant.
+const PATIENCE: u32 = 20;
 
 /// The log is the owner's; the group may read it.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
@@ -154,6 +159,37 @@ impl Dir {
         write_pid(&file);
         Ok(Box::new(Lock { file, dir }))
     }
+
+    /// Who holds the lock: found by asking for a share of it, which is given back at once. That
+    /// needs no right to write, and holds up nobody but for the instant [`PATIENCE`] allows for.
+    pub(super) fn owner(&self) -> io::Result<Option<Owner>> {
+        let open = |name: &str, more: OFlags| {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | more;
+            rustix::fs::openat(&self.file, name, flags, Mode::empty()).map(File::from)
+        };
+        let noted = match open(LOCK, OFlags::empty()) {
+            Ok(file) => Some(file),
+            Err(rustix::io::Errno::NOENT) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let pid = || noted.as_ref().and_then(read_pid);
+        if noted.as_ref().map(is_locked).transpose()? == Some(true) {
+            return Ok(Some(Owner { pid: pid() }));
+        }
+        // A network file system may know no locks on directories.
+        let dir = open(".", OFlags::DIRECTORY).ok();
+        let locked = dir.is_some_and(|dir| is_locked(&dir).unwrap_or(false));
+        Ok(locked.then(|| Owner { pid: pid() }))
+    }
+}
+
+/// Whether somebody holds an exclusive lock on `target`.
+fn is_locked(target: &File) -> io::Result<bool> {
+    match target.try_lock_shared() {
+        Ok(()) => target.unlock().map(|()| false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// An operating system's lock, let go of when it is dropped.
@@ -177,11 +213,14 @@ impl Drop for Lock {
 
 /// Locks `target`, or says whose process id `noted` holds.
 fn try_lock(target: &File, noted: &File) -> Result<(), LockError> {
-    match target.try_lock() {
-        Ok(()) => Ok(()),
-        Err(fs::TryLockError::WouldBlock) => Err(LockError::Held { pid: read_pid(noted) }),
-        Err(fs::TryLockError::Error(error)) => Err(LockError::Io(error)),
+    for _ in 0..PATIENCE {
+        match target.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            Err(fs::TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        }
     }
+    Err(LockError::Held { pid: read_pid(noted) })
 }
 
 fn read_pid(file: &File) -> Option<u32> {

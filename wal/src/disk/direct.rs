@@ -4,7 +4,7 @@ use super::buffered::{BufferedDisk, BufferedFile};
 use super::device::{self, Asked};
 use super::dir::{Dir, check_writable, sync_data};
 use super::transfer::{check_place, check_read, check_write, read_full, write_all};
-use super::{DirLock, Disk, Geometry, LockError, LogFile};
+use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
@@ -151,6 +151,10 @@ impl Disk for DirectDisk {
 
     fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
         self.dir.lock()
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        self.dir.owner()
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use super::dir::check_name;
 use super::transfer::{bytes, check_read, check_write};
-use super::{DirLock, Disk, Geometry, LockError, LogFile};
+use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
@@ -96,6 +96,11 @@ impl Disk for MemoryDisk {
         }
         *locked = true;
         Ok(Box::new(Lock(Arc::clone(&self.shared))))
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        let locked = self.shared.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(locked.then(|| Owner { pid: Some(std::process::id()) }))
     }
 
     fn free_bytes(&self) -> Option<u64> {

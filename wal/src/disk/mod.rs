@@ -90,6 +90,16 @@ pub trait Disk: Send + Sync + Debug {
     /// [`LockError::Held`] with the owner's process id if another handle holds it.
     fn lock(&self) -> Result<Box<dyn DirLock>, LockError>;
 
+    /// Who holds the directory's lock now, if anybody does. Changes nothing and waits for nobody;
+    /// the answer may be out of date when it arrives.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where it cannot be known; else what the operating system says.
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Bytes free on the device for this directory, if it can be known.
     fn free_bytes(&self) -> Option<u64>;
 
@@ -159,6 +169,13 @@ pub trait LogFile: Send + Sync + Debug {
     /// What the operating system says. A failed sync must never be retried: the pages count as
     /// clean afterwards, and the next one succeeds over lost data.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Who holds a directory's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The process id in the lock file, if it can be read.
+    pub pid: Option<u32>,
 }
 
 /// Holds a directory's exclusive lock.

@@ -219,6 +219,30 @@ impl Forward {
         Records::new(self.window.held(offset, size(batch.len)), batch.lsn)
     }
 
+    /// How far a log in use can be believed: the largest `durable_before` among the batches from
+    /// here on, or what was known before. Goes by the headers alone, and by no limit: a header is
+    /// under its checksum, and what it claims was true before it was written, be it durable itself
+    /// or not. Decides nothing about where the log ends.
+    ///
+    /// # Errors
+    ///
+    /// None that a disk can cause.
+    pub fn durable_ahead(mut self) -> Result<Lsn> {
+        (self.target, self.limit) = (Lsn::MAX, Lsn::MAX);
+        loop {
+            match self.kept_end()? {
+                Some(Next::Change) if self.enter_next() => continue,
+                Some(_) => break,
+                None => {}
+            }
+            match self.look() {
+                Look::Batch(header) if !self.crosses(&header) => self.accept(&header),
+                _ => break,
+            }
+        }
+        Ok(self.durable_before.max(self.known_durable))
+    }
+
     /// The next batch, or why there is none.
     ///
     /// # Errors
@@ -352,11 +376,12 @@ impl Forward {
         if next > self.limit {
             return Look::Limit;
         }
+        if header.incarnation != self.running.incarnation {
+            // For a batch that is passed too: those behind it may be of the same open.
+            self.seed = Seed::new(self.segments.id(), header.incarnation);
+        }
         if next <= self.target {
             return Look::Batch(header);
-        }
-        if header.incarnation != self.running.incarnation {
-            self.seed = Seed::new(self.segments.id(), header.incarnation);
         }
         let bytes = match self.window.read(self.segment.source(), offset, size(header.len), cap) {
             Ok(bytes) => bytes,

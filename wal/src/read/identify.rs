@@ -17,7 +17,7 @@ pub(super) fn lettered(letter: char, inventory: &Inventory, what: &str, name: &s
         Decision::Stop | Decision::GoOn => ErrorKind::Corrupt,
     };
     let what = format!("{} [{letter}]: {what}", row.name);
-    inventory.error(kind, what, name).advise(row.advice)
+    inventory.error(kind, what, name).advise(row.advice).by_row(letter)
 }
 
 /// Which log this is: the one of the control file, else the one most headers name.

@@ -122,6 +122,17 @@ impl Inventory {
     }
 }
 
+/// What the control file says now, newest slot first. A log in use writes it at every keypoint
+/// and before it takes anything away, so what is equal before and after a reading held all along.
+#[must_use]
+pub fn control_state(disk: &dyn Disk) -> ControlState {
+    let block = size(disk.geometry().min_write_unit).max(ALIGNMENT);
+    match disk.open(CONTROL_NAME) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => ControlState::Absent,
+        _ => control(disk, block),
+    }
+}
+
 fn numbered(disk: &dyn Disk, name: &str, number: u64, len: u64, block: usize) -> Numbered {
     match disk.open(name) {
         Ok(file) => {

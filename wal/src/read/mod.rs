@@ -17,7 +17,9 @@ mod window;
 
 pub use batch::Records;
 pub use forward::{Forward, Step};
-pub use inventory::{CONTROL_NAME, ControlState, HeaderState, Inventory, Numbered, inventory};
+pub use inventory::{
+    CONTROL_NAME, ControlState, HeaderState, Inventory, Numbered, control_state, inventory,
+};
 pub use random::{ReadBuf, read_record};
 pub use rows::{Case, Decision, ROWS, Row, judge, row};
 pub use segments::{Segment, Segments};

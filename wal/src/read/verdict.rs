@@ -225,7 +225,8 @@ impl Verdict {
         let error = Error::new(kind, what)
             .at(self.end)
             .file(segment_file_name(self.segment))
-            .advise(self.row.advice);
+            .advise(self.row.advice)
+            .by_row(self.row.letter);
         Some(match &self.cause {
             Some(cause) => error.caused_by(Arc::clone(cause)),
             None => error,

@@ -34,7 +34,8 @@ pub(super) struct Window {
 impl Window {
     /// An empty window; it takes its memory with the first read.
     pub(super) fn new() -> Self {
-        Self { buf: AlignedBuf::default(), segment: None, start: 0, len: 0, bytes: 0, ahead: None }
+        let (segment, ahead) = (None, None);
+        Self { buf: AlignedBuf::default(), segment, start: 0, len: 0, bytes: 0, ahead }
     }
 
     /// From now on `depth` threads read ahead, if so many are to be had.
@@ -47,7 +48,7 @@ impl Window {
         self.bytes
     }
 
-    /// The `want` bytes from `offset` on in the file of segment `number`, fewer only if the file ends.
+    /// The `want` bytes from `offset` on in the file of segment `number`, fewer only if it ends.
     /// Reads ahead, though nothing at or above the offset `cap`: others may be writing there.
     /// The largest number means that nobody is.
     ///

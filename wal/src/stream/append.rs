@@ -56,8 +56,7 @@ impl Stream {
         }
         let new = Draft::new(kind, resource, payload);
         let class = if kind == Kind::Data { Class::Ordinary } else { Class::Reserved };
-        let now = self.now();
-        self.in_room(&mut |core| core.append(unit, &new, class, now))
+        self.in_room(&mut |core| core.append(unit, &new, class))
     }
 
     /// Appends END of a unit and asks for durability.
@@ -67,8 +66,7 @@ impl Stream {
     /// As [`Stream::append`].
     pub fn end_unit(&self, unit: u64) -> Result<Pending> {
         let new = Draft::new(Kind::End, 0, &[]);
-        let now = self.now();
-        self.forced(true, &mut |core| core.append(unit, &new, Class::Reserved, now))
+        self.forced(true, &mut |core| core.append(unit, &new, Class::Reserved))
     }
 
     /// Appends PREPARE and asks for durability.

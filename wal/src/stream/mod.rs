@@ -1,12 +1,12 @@
 //! The thin driver of the write side: one lock, one flush token, the files.
 //!
-//! Everything that decides is in [`Core`](crate::write::Core), under one short lock. Whoever
+//! Everything that decides is in [`Core`], under one short lock. Whoever
 //! waits for durability and finds the flush token free flushes for all; else the holder of the
 //! token, or the flusher thread, does. Without threads (in the simulator) the caller does all of
 //! it, by the same code.
 //!
-//! Locks are taken in this order: preparer, flush token, control file, core; segments and bounds
-//! are leaves. No disk is touched under the core's lock.
+//! Locks are taken in this order: preparing, flush token, control file, preparer, core; segments
+//! and bounds are leaves. No disk is touched under the core's lock.
 
 mod append;
 mod control;
@@ -89,6 +89,8 @@ pub struct Stream {
     core: Mutex<Core>,
     token: Mutex<Token>,
     segments: RwLock<Segments>,
+    /// Held for as long as something is prepared.
+    preparing: Mutex<()>,
     preparer: Mutex<Preparer>,
     control: Mutex<Control>,
     bounds: Mutex<Bounds>,
@@ -124,6 +126,7 @@ impl Stream {
         core.set_terms(settings.write_unit, segments.len());
         let token = Token::new(segments.last().cloned());
         let stream = Self {
+            preparing: Mutex::new(()),
             preparer: Mutex::new(Preparer::new(prepared)),
             control: Mutex::new(Control::new(control, unit_block)),
             core: Mutex::new(core),

@@ -89,67 +89,71 @@ impl Stream {
         core.set_hard_limit(hard);
     }
 
-    /// Prepares one step more: a part of the open segment, or one segment.
+    /// Prepares one step more: a part of the open segment, or one segment. One at a time; the
+    /// flusher is never kept waiting for it.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::LogFull`] at `max_log_bytes` or on a full disk, else what the disk says. The
     /// log goes on in what is prepared.
     pub fn prepare_step(&self, paced: bool) -> Result<()> {
-        let mut preparer = lock(&self.preparer);
-        let result = if preparer.now.last == preparer.open
-            && preparer.now.filled < self.settings.segment_size
-        {
-            self.fill_open(&mut preparer)
-        } else {
-            self.prepare_segment(&mut preparer, paced)
+        let one_at_a_time = lock(&self.preparing);
+        let (last, open, filled) = {
+            let preparer = lock(&self.preparer);
+            (preparer.now.last, preparer.open, preparer.now.filled)
         };
-        drop(preparer);
+        let result = if last == open && filled < self.settings.segment_size {
+            self.fill_open(open, filled)
+        } else {
+            self.prepare_segment(last.saturating_add(1), paced)
+        };
+        drop(one_at_a_time);
         self.update_limits();
         result
     }
 
-    fn fill_open(&self, preparer: &mut Preparer) -> Result<()> {
-        let name = segment_file_name(preparer.open);
-        let size = self.settings.segment_size;
-        let from = preparer.now.filled;
-        let to = from.saturating_add(STEP).min(size);
-        let Some(segment) = self.segments().get(preparer.open).cloned() else {
-            preparer.now.filled = size;
-            return Ok(());
-        };
-        fill(&*segment.file, from, to, &|| {})
-            .and_then(|()| segment.file.sync())
-            .map_err(|cause| full(&name, cause))?;
-        preparer.now.filled = to;
+    fn fill_open(&self, open: u64, from: u64) -> Result<()> {
+        let name = segment_file_name(open);
+        let to = from.saturating_add(STEP).min(self.settings.segment_size);
+        if let Some(segment) = self.segments().get(open) {
+            fill(&*segment.file, from, to, &|| {})
+                .and_then(|()| segment.file.sync())
+                .map_err(|cause| full(&name, cause))?;
+        }
+        // Nothing is prepared behind it, so it is still the open one.
+        lock(&self.preparer).now.filled = to;
         Ok(())
     }
 
-    fn prepare_segment(&self, preparer: &mut Preparer, paced: bool) -> Result<()> {
-        let number = preparer.now.last.saturating_add(1);
-        let size = self.settings.segment_size;
-        let oldest = self.segments().oldest_number().unwrap_or(number);
-        let free = wide(preparer.now.free.len());
-        let files = number.saturating_sub(oldest).saturating_add(1);
-        let recycle = preparer.now.free.pop();
-        let more = if recycle.is_some() { 0 } else { free };
-        if let Some(max) = self.settings.max_log_bytes
-            && files.saturating_add(more).saturating_mul(size) > max
-        {
-            preparer.now.free.extend(recycle);
-            let what = format!("the log may not grow beyond max_log_bytes ({max})");
-            return Err(Error::new(ErrorKind::LogFull, what).advise(
-                "see what retains it (why_retained), report a redo position, or raise the limit",
-            ));
-        }
+    fn prepare_segment(&self, number: u64, paced: bool) -> Result<()> {
+        let recycle = self.take_free(number)?;
         let recycled = recycle.map(|old| self.recycle(old, number));
         let file = match recycled {
             Some(Ok(Some(file))) => file,
             _ => self.create_segment(number, paced)?,
         };
+        let mut preparer = lock(&self.preparer);
         preparer.now.ready.insert(number, file);
         preparer.now.last = number;
         Ok(())
+    }
+
+    /// A trimmed segment that can become segment `number`; none if a new file may be made.
+    fn take_free(&self, number: u64) -> Result<Option<u64>> {
+        let size = self.settings.segment_size;
+        let oldest = self.segments().oldest_number().unwrap_or(number);
+        let mut preparer = lock(&self.preparer);
+        let files = number.saturating_sub(oldest).saturating_add(1);
+        // One that is recycled was counted before.
+        let others = wide(preparer.now.free.len()).saturating_sub(1);
+        let total = files.saturating_add(others).saturating_mul(size);
+        if let Some(max) = self.settings.max_log_bytes.filter(|max| total > *max) {
+            let what = format!("the log may not grow beyond max_log_bytes ({max})");
+            return Err(Error::new(ErrorKind::LogFull, what).advise(
+                "see what retains it (why_retained), report a redo position, or raise the limit",
+            ));
+        }
+        Ok(preparer.now.free.pop())
     }
 
     /// Gives a trimmed segment a new number. None: it cannot be used.

@@ -1,12 +1,13 @@
 //! Fields under a good checksum that still cannot be, and some that look odd and can.
 
 use crate::samples::{
-    RECORD_LSN, batch_of, control_slot, data_header, resealed, seed, segment_header,
+    self, LOG_ID, RECORD_LSN, batch_of, control_slot, data_header, resealed, seed, segment_header,
 };
 use siding_wal::Lsn;
 use siding_wal::format::{
-    BatchHeader, Cause, ControlSlot, Decision, HeaderError, Malformed, RecordHeader, SPtr,
-    SegmentHeader, VERSION, padded_record_len,
+    BatchHeader, CONTROL_LEN, Cause, ControlSlot, Decision, ForkPayload, HeaderError, Malformed,
+    PreparePayload, RecordHeader, SPtr, SegmentHeader, VERSION, decode_record, newest_slot,
+    padded_record_len,
 };
 
 fn changed_header(change: impl FnOnce(&mut [u8])) -> Result<SegmentHeader, HeaderError> {
@@ -111,8 +112,7 @@ fn a_control_slot_of_another_length_is_refused() {
 fn a_batch_has_no_more_records_than_its_bytes_can_hold() {
     let decode = |count, records| {
         let header = batch_of(count, records);
-        BatchHeader::decode(&header.encode(&super::samples::LOG_ID), &super::samples::LOG_ID)
-            .map(|read| assert_eq!(read, header))
+        BatchHeader::decode(&header.encode(&LOG_ID), &LOG_ID).map(|read| assert_eq!(read, header))
     };
     assert_eq!(decode(2, 64), Ok(()));
     assert_eq!(decode(3, 64), Err(Malformed::Field("count")));
@@ -151,4 +151,81 @@ fn a_name_that_is_too_long_is_cut_between_characters() {
     };
     let read = Decision::decode(&decision.encode()).unwrap();
     assert_eq!(read.who, "é".repeat(127));
+}
+
+#[test]
+fn a_discipline_is_known() {
+    for code in [0, 3, 255] {
+        assert_eq!(changed_header(|bytes| bytes[64] = code), header_field("discipline"));
+        assert_eq!(changed_slot(|bytes| bytes[56] = code), Err(Malformed::Field("discipline")));
+    }
+}
+
+#[test]
+fn other_magic_under_a_good_checksum_is_another_format() {
+    assert_eq!(changed_header(|bytes| bytes[0] = b'X'), Err(HeaderError::Foreign));
+    assert_eq!(changed_slot(|bytes| bytes[0] = b'X'), Err(Malformed::Field("magic")));
+}
+
+#[test]
+fn a_control_file_of_a_newer_version_is_named_and_not_called_torn() {
+    assert_eq!(changed_slot(|bytes| bytes[8] = 0), Err(Malformed::Field("version")));
+    assert_eq!(changed_slot(|bytes| bytes[8] = 2), Err(Malformed::Version(2)));
+    let newer = resealed(control_slot().encode().to_vec(), |bytes| bytes[8] = 2);
+    let mut file = vec![0; CONTROL_LEN];
+    assert_eq!(newest_slot(&file), Ok(None));
+    file[..512].copy_from_slice(&control_slot().encode());
+    assert_eq!(newest_slot(&file), Ok(Some(control_slot())));
+    file[4096..4608].copy_from_slice(&newer);
+    assert_eq!(newest_slot(&file), Err(Malformed::Version(2)));
+}
+
+#[test]
+fn the_slot_with_the_larger_sequence_counts_wherever_it_stands() {
+    let slot = |sequence| ControlSlot { sequence, ..control_slot() };
+    for (first, second) in [(1, 2), (2, 1), (7, 0)] {
+        let mut file = vec![0; CONTROL_LEN];
+        file[..512].copy_from_slice(&slot(first).encode());
+        file[4096..4608].copy_from_slice(&slot(second).encode());
+        assert_eq!(newest_slot(&file), Ok(Some(slot(first.max(second)))));
+    }
+}
+
+#[test]
+fn a_batch_is_as_long_as_a_header_and_whole_records() {
+    let decode = |header: BatchHeader| BatchHeader::decode(&header.encode(&LOG_ID), &LOG_ID);
+    for len in [0, 40, 47, 81, 84, 87] {
+        let header = BatchHeader { len, ..batch_of(1, 32) };
+        assert_eq!(decode(header), Err(Malformed::Field("len")), "{len}");
+    }
+    let header = batch_of(1, 32);
+    let own = BatchHeader { durable_before: header.lsn, ..header };
+    assert_eq!(decode(own), Ok(own));
+    let beyond = BatchHeader { durable_before: header.lsn.plus(8), ..header };
+    assert_eq!(decode(beyond), Err(Malformed::Field("durable_before")));
+}
+
+#[test]
+fn a_record_has_a_length_a_kind_and_flags_that_can_be() {
+    let with = |change: fn(&mut [u8])| {
+        let mut bytes = data_header(b"payload").encode(seed(), RECORD_LSN).to_vec();
+        change(&mut bytes);
+        RecordHeader::parse(&bytes)
+    };
+    assert_eq!(with(|_| ()), Ok(data_header(b"payload")));
+    assert_eq!(with(|bytes| bytes[0] = 31), Err(Malformed::Field("len")));
+    assert_eq!(with(|bytes| bytes[4] = 0), Err(Malformed::Field("kind")));
+    assert_eq!(with(|bytes| bytes[4] = 19), Err(Malformed::Field("kind")));
+    assert_eq!(with(|bytes| bytes[5] = 8), Err(Malformed::Field("flags")));
+    assert_eq!(with(|bytes| bytes[5] = 128), Err(Malformed::Field("flags")));
+    let zeros = decode_record(&[0; 64], seed(), RECORD_LSN);
+    assert_eq!(zeros, Err(Malformed::Checksum));
+}
+
+#[test]
+fn a_gid_has_a_byte_and_a_fork_has_moved() {
+    let prepare = PreparePayload { gid: Vec::new(), ..samples::prepare() };
+    assert_eq!(PreparePayload::decode(&prepare.encode()), Err(Malformed::Field("gid")));
+    let fork = ForkPayload { moves: 0, ..samples::fork() };
+    assert_eq!(ForkPayload::decode(&fork.encode()), Err(Malformed::Field("moves")));
 }

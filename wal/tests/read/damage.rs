@@ -152,6 +152,11 @@ fn crash(crash: &Crash) -> (Builder, u64) {
     (log, durable.get())
 }
 
+/// Segment, place, byte and length.
+fn wound() -> impl Strategy<Value = (u64, usize, u8, usize)> {
+    (0..2_u64, 0..10_000_usize, any::<u8>(), 1..600_usize)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
@@ -187,7 +192,7 @@ proptest! {
 
     #[test]
     fn many_wounds_never_give_what_was_not_written(
-        wounds in prop::collection::vec((0..2_u64, 0..10_000_usize, any::<u8>(), 1..600_usize), 1..6)
+        wounds in prop::collection::vec(wound(), 1..6)
     ) {
         let log = log();
         let mut damaged = log.clone();

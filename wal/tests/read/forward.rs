@@ -86,6 +86,25 @@ fn from_an_lsn_starts_at_its_batch() {
 }
 
 #[test]
+fn from_an_lsn_passes_batches_of_several_opens() {
+    let mut log = Builder::new(512);
+    for round in 0..10_u8 {
+        log.commit(&[&[round; 100]]);
+        if round == 4 {
+            log.close();
+            log.reopen_clean();
+        }
+    }
+    let all = log.written.clone();
+    let segments = survey(&log.disk()).unwrap().segments;
+    for record in &all {
+        let (found, verdict) = drain(Forward::from_lsn(&segments, record.lsn).unwrap());
+        let from = all.iter().position(|other| other.batch == record.batch).unwrap();
+        assert_eq!(found, all[from..], "from {}, {verdict:?}", record.lsn);
+    }
+}
+
+#[test]
 fn a_limit_holds_the_scan_until_it_is_raised() {
     let mut log = Builder::new(512);
     let first = log.commit(&[b"one"]);

@@ -44,6 +44,8 @@ fn every_record_is_found_and_nothing_else() {
             assert_eq!(read(&segments, &log, lsn), Err(ErrorKind::NotFound), "{lsn}");
         }
     }
+    let first = segments.get(1).unwrap().first_batch();
+    assert!(segments.is_void(Lsn::new(first.get() - 1)) && !segments.is_void(first));
     let beyond = segments.first_lsn(99);
     for lsn in [Lsn::ZERO, Lsn::MAX, beyond, log.position] {
         assert_eq!(read(&segments, &log, lsn), Err(ErrorKind::NotFound), "{lsn}");
@@ -97,6 +99,16 @@ fn void_bytes_are_no_records_however_valid() {
     let segments = survey(&log.disk()).unwrap().segments;
     assert!(segments.is_void(lsn));
     assert_eq!(read(&segments, &log, lsn), Err(ErrorKind::NotFound));
+}
+
+#[test]
+fn no_record_reaches_beyond_what_was_kept() {
+    let mut log = Builder::new(512);
+    let at = log.commit(&[&[1; 3000]]);
+    log.position = at.plus(1024);
+    log.change_segment();
+    let segments = survey(&log.disk()).unwrap().segments;
+    assert_eq!(read(&segments, &log, at.plus(48)), Err(ErrorKind::Corrupt));
 }
 
 #[test]

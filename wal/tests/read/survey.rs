@@ -213,6 +213,13 @@ fn an_abandoned_segment_is_free_to_be_taken_again() {
     let survey = look(&log.image).unwrap();
     assert_eq!((survey.abandoned, survey.incarnation), (Some(4), 4));
     assert!(survey.known_durable <= before);
+    // The same, where of the first the header came through, and not the rest.
+    let mut log = four();
+    log.change_segment();
+    let torn = log.append(&[(Kind::Data, &[1; 800])]);
+    log.bytes_at(torn)[512..1024].fill(0);
+    log.image.file(&seg(4))[100] ^= 1;
+    assert_eq!(look(&log.image).unwrap().abandoned, Some(4));
     // Had the first arrived whole, the header was durable, and is damaged now.
     let mut log = four();
     log.change_segment();
@@ -288,4 +295,46 @@ fn a_segment_may_be_taken_again_with_a_smaller_unit() {
     let Outcome::Scan(found, verdict) = log.outcome() else { panic!("refused") };
     assert_eq!((found, verdict.end), (log.written.clone(), log.position));
     assert!(verdict.refusal().is_none(), "{verdict:?}");
+}
+
+#[test]
+fn damage_counts_from_the_oldest_that_a_header_names() {
+    let mut log = four();
+    log.oldest = Lsn::new(2 * SIZE + 512);
+    log.change_segment();
+    log.image.files.remove("control");
+    let survey = look(&log.image).unwrap();
+    assert_eq!((survey.oldest, survey.segments.len()), (log.oldest, 5));
+    // Below, a damaged header ends what is live; at or above, it is one that was needed.
+    let mut image = log.image.clone();
+    image.file(&seg(1))[40] ^= 1;
+    assert_eq!(look(&image).unwrap().segments.oldest_number(), Some(2));
+    image.file(&seg(2))[40] ^= 1;
+    refused(&image, ErrorKind::Corrupt, &seg(2));
+}
+
+#[test]
+fn a_damaged_header_out_of_turn_is_nobodys_unfinished_work() {
+    for control in [true, false] {
+        let mut log = four();
+        if !control {
+            log.image.files.remove("control");
+        }
+        let mut header = log.header(6, log.position).encode();
+        header[100] ^= 1;
+        log.image.file(&seg(6)).extend_from_slice(&header);
+        refused(&log.image, ErrorKind::Corrupt, &seg(6));
+    }
+}
+
+#[test]
+fn a_sealed_file_that_was_shortened_is_noticed_before_anybody_reads_there() {
+    let mut log = four();
+    let begin = log.append(&[(Kind::KeypointBegin, &[0; 8]), (Kind::KeypointEnd, &[0; 56])]);
+    log.durable = log.position;
+    log.keypoint = (begin.plus(48), begin.plus(88));
+    log.control(false);
+    log.image.file(&seg(1)).truncate(1000);
+    refused(&log.image, ErrorKind::Missing, &seg(1));
+    assert_eq!(look(&log.image).unwrap_err().lsn(), Some(Lsn::new(SIZE + 1000)));
 }
