@@ -45,6 +45,7 @@ pub struct Engine {
     undoing: Mutex<()>,
     undo: Option<UndoHandler>,
     repair: AtomicBool,
+    closing: Mutex<()>,
     closed: AtomicBool,
     pub(crate) wake: FutexWord,
     lock: Mutex<Option<Box<dyn DirLock>>>,
@@ -87,6 +88,7 @@ impl Engine {
             undoing: Mutex::new(()),
             undo: config.undo.take(),
             repair: AtomicBool::new(false),
+            closing: Mutex::new(()),
             closed: AtomicBool::new(false),
             wake: FutexWord::default(),
             lock: Mutex::new(Some(opened.lock)),
@@ -250,8 +252,11 @@ impl Engine {
     ///
     /// [`ErrorKind::InUse`] while units are in flight, naming them; or the log failed.
     pub fn close(&self) -> Result<()> {
+        let _one_at_a_time = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Acquire) {
-            return Ok(());
+            // A close that failed has failed, however often it is asked for.
+            let failed = |error: &Error| error.kind() != ErrorKind::Closed;
+            return self.stream.failure().filter(failed).map_or(Ok(()), Err);
         }
         self.end_dropped()?;
         let busy = self.in_flight();

@@ -90,6 +90,9 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Reads in flight while the log is scanned.
+const READ_AHEAD: usize = 4;
+
 /// What an open found and did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -178,6 +181,9 @@ fn in_directory(found: Result<Survey>, disk: &dyn Disk) -> Result<Survey> {
 fn scan(found: &Survey, base: Analysis, config: &Config) -> Result<(Analysis, Verdict)> {
     let mut analysis = base;
     let mut forward = found.scan()?;
+    if config.threads {
+        forward = forward.read_ahead(READ_AHEAD);
+    }
     analysis.scanned_from = forward.position();
     let total = found.segments.last().map_or(0, |last| last.end().since(forward.position()));
     loop {

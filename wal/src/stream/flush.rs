@@ -124,6 +124,11 @@ impl Stream {
                         told
                     };
                     self.settle(told, Outcome::Durable);
+                    // The slot proves that the segment exists: without it a file cut to nothing
+                    // would pass for one that was prepared.
+                    if matches!(action, Action::Open { .. }) && self.write_control(false).is_err() {
+                        return;
+                    }
                 }
                 Err(error) => {
                     self.fail(error);

@@ -167,18 +167,30 @@ impl Stream {
         let unit = crate::format::size(self.settings.write_unit);
         file.write_at(0, &[AlignedBuf::zeroed(unit.max(4096)).as_slice()], true)?;
         self.disk.rename(&from, &to)?;
-        self.disk.sync_dir()?;
+        self.disk.sync_dir().inspect_err(|_| {
+            // Which name it has now nobody knows, and asking again would not tell: no record
+            // may go into it, under either. A removal that fails is tried again below.
+            let _ = self.disk.remove(&to);
+        })?;
         Ok(Some(file))
     }
 
     fn create_segment(&self, number: u64, paced: bool) -> Result<Arc<dyn LogFile>> {
         let name = segment_file_name(number);
+        // Without threads the caller would wait for itself.
+        let paced = paced && self.settings.threads;
         let pause = || {
             if paced && !self.hurry.load(Ordering::Relaxed) && !self.is_stopping() {
                 std::thread::sleep(std::time::Duration::from_millis(4));
             }
         };
-        let result = create_filled(&*self.disk, &name, self.settings.segment_size, &pause);
+        // A file that stands there was begun by this open, and a sync of it or its name failed.
+        let gone = match self.disk.remove(&name) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+            _ => Ok(()),
+        };
+        let size = self.settings.segment_size;
+        let result = gone.and_then(|()| create_filled(&*self.disk, &name, size, &pause));
         result.map_err(|cause| {
             // What was begun is of no use to anybody; a file that stays is found at the next open.
             let _ = self.disk.remove(&name);
