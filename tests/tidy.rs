@@ -30,9 +30,10 @@ const CLOCKS: [&str; 3] =
     ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "examples/kv/src/locks.rs"];
 
 /// The files that start threads: drivers, and the conformance suite, which is a test to be called.
-const THREADS: [&str; 5] = [
+const THREADS: [&str; 6] = [
     "checkpoint/src/threads.rs",
     "cli/src/bench/commit.rs",
+    "src/admin.rs",
     "wal/src/disk/conformance.rs",
     "wal/src/read/ahead.rs",
     "wal/src/stream/threads.rs",
