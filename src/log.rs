@@ -2,10 +2,11 @@
 
 use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
-    Record, Records, Recovery, UnitOfWork,
+    ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, Pin, Positions, Report, UnitInfo};
+use siding_checkpoint::{Engine, Pin, Positions, Progress, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
+use siding_wal::disk::{Clock, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
 use siding_wal::stream::RecordBuf;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -124,6 +125,36 @@ impl Log {
         Options::new().open(path)
     }
 
+    /// Looks at the log in a directory: takes no lock, writes nothing, and another process may
+    /// have it open meanwhile. A log that an open would refuse for what stands behind its
+    /// segment headers is shown as far as it can be read; [`ReadOnly::trouble`] says why.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no log; or what is there cannot be a log: a foreign
+    /// file, a missing segment, a damaged header.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<ReadOnly> {
+        ReadOnly::open(path.as_ref())
+    }
+
+    /// Verifies the log in a directory, whether somebody has it open or not: every file, header,
+    /// batch and record, chains and keypoints. Writes nothing, and reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no log, or the directory cannot be read. What is wrong with a log is no error,
+    /// but a [`Finding`](crate::Finding).
+    pub fn verify(
+        path: impl AsRef<Path>,
+        progress: impl Fn(&Progress),
+    ) -> Result<crate::Verification> {
+        let path = path.as_ref();
+        let disk = open_dir_read_only(path)
+            .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        siding_checkpoint::verify(&disk, &clock, &progress)
+    }
+
     /// Begins a unit of work. Writes nothing.
     ///
     /// # Errors
@@ -181,7 +212,7 @@ impl Log {
         drop(core);
         let (head, floor) = chain
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))?;
-        Ok(Backward::new(&self.inner, unit, head, floor))
+        Ok(Backward::of_log(&self.inner, unit, head, floor))
     }
 
     /// Every record from `from` on, up to what is durable now.
@@ -190,7 +221,7 @@ impl Log {
     ///
     /// [`ErrorKind::Trimmed`] below the oldest position kept; zero stands for that position.
     pub fn records(&self, from: Lsn) -> Result<Records> {
-        Ok(Records(self.inner.engine.history(from)?))
+        Ok(Records::of_log(self.inner.engine.history(from)?))
     }
 
     /// Every record from `from` on, and those that become durable later.

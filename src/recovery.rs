@@ -67,7 +67,7 @@ impl Recovery {
     ///
     /// Durable data that is damaged or gone.
     pub fn history(&self) -> Result<Records> {
-        Ok(Records(self.log.engine().history(self.from)?))
+        Ok(Records::of_log(self.log.engine().history(self.from)?))
     }
 
     /// Units that were neither prepared nor decided, or are not yet undone. Under repeat history
@@ -166,7 +166,7 @@ impl InFlight {
         let (head, floor) = unit.ok_or_else(|| {
             Error::new(ErrorKind::UnitEnded, format!("unit {:#x} has ended", self.unit))
         })?;
-        Ok(Backward::new(&self.log, self.unit, head, floor))
+        Ok(Backward::of_log(&self.log, self.unit, head, floor))
     }
 
     /// Undoes it: `undo` sees each record that no compensation has undone, newest first, undoes

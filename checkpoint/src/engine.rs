@@ -45,6 +45,7 @@ pub struct Engine {
     undoing: Mutex<()>,
     undo: Option<UndoHandler>,
     repair: AtomicBool,
+    closing: Mutex<()>,
     closed: AtomicBool,
     pub(crate) wake: FutexWord,
     lock: Mutex<Option<Box<dyn DirLock>>>,
@@ -87,6 +88,7 @@ impl Engine {
             undoing: Mutex::new(()),
             undo: config.undo.take(),
             repair: AtomicBool::new(false),
+            closing: Mutex::new(()),
             closed: AtomicBool::new(false),
             wake: FutexWord::default(),
             lock: Mutex::new(Some(opened.lock)),
@@ -149,7 +151,10 @@ impl Engine {
             return false;
         }
         let before = self.stream.segments().oldest_number();
-        self.keypoint().is_ok() && self.stream.segments().oldest_number() > before
+        let freed = || self.stream.segments().oldest_number() > before;
+        // A keypoint that frees nothing would only use the reserve up.
+        self.trim().is_ok_and(|bytes| bytes > 0)
+            || (self.keypoint_frees() && self.keypoint().is_ok() && freed())
     }
 
     /// The positions of this moment.
@@ -201,7 +206,11 @@ impl Engine {
             (core.writer.end(), core.content_end())
         };
         let due = self.keeper().due(now, end, content);
+        let full = self.stream.core().in_reserve();
         match due {
+            // The reserve of a full log is for those who end something.
+            Some(Task::Mark) if full => self.keeper().marked(now, content),
+            Some(Task::Keypoint) if full && !self.keypoint_frees() => {}
             // What fails here fails the log, or is tried again; the next call says so.
             Some(Task::Mark) => drop(self.mark()),
             Some(Task::Keypoint) => drop(self.keypoint()),
@@ -243,8 +252,11 @@ impl Engine {
     ///
     /// [`ErrorKind::InUse`] while units are in flight, naming them; or the log failed.
     pub fn close(&self) -> Result<()> {
+        let _one_at_a_time = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Acquire) {
-            return Ok(());
+            // A close that failed has failed, however often it is asked for.
+            let failed = |error: &Error| error.kind() != ErrorKind::Closed;
+            return self.stream.failure().filter(failed).map_or(Ok(()), Err);
         }
         self.end_dropped()?;
         let busy = self.in_flight();
@@ -255,7 +267,10 @@ impl Engine {
                 .advise("commit, prepare or back them out, then close"));
         }
         if self.keeper().worth_a_keypoint(self.stream.core().writer.end()) {
-            self.keypoint()?;
+            match self.keypoint() {
+                Err(error) if error.kind() == ErrorKind::LogFull => {}
+                other => drop(other?),
+            }
         }
         self.stream.flush()?;
         let payload: ClosePayload = self.mark_payload();

@@ -30,6 +30,8 @@ pub(crate) struct Keeper {
     keypoint_ms: u64,
     /// Monotonic time and end of the log at the last keypoint.
     keypoint: (u64, Lsn),
+    /// The position behind the last keypoint of this open, or zero.
+    taken: Lsn,
     /// Monotonic time of the last mark, and what was logged by then.
     mark: (u64, Lsn),
     /// The last time a mark carried.
@@ -45,7 +47,14 @@ impl Keeper {
         mark_time: u64,
     ) -> Self {
         let start = (now, content);
-        Self { keypoint_bytes, keypoint_ms, keypoint: start, mark: start, mark_time }
+        Self {
+            keypoint_bytes,
+            keypoint_ms,
+            keypoint: start,
+            taken: Lsn::ZERO,
+            mark: start,
+            mark_time,
+        }
     }
 
     /// What is due at `now`, with the log ending at `end`, the last record that is more than a
@@ -64,6 +73,11 @@ impl Keeper {
 
     pub(crate) fn keypoint_taken(&mut self, now: u64, end: Lsn) {
         self.keypoint = (now, end);
+        self.taken = end;
+    }
+
+    pub(crate) fn keypoint_end(&self) -> Lsn {
+        self.taken
     }
 
     pub(crate) fn marked(&mut self, now: u64, content: Lsn) {

@@ -1,4 +1,4 @@
-//! Keypoints: the unit table, written to the log while work goes on (`A.4` of the protocol).
+//! Keypoints: the unit table, written to the log while work goes on.
 //!
 //! 1. KP_BEGIN, the first record of its batch; the redo position was captured before.
 //! 2. Units, a few at a time under the append lock, and segments with their COMMIT minima, taken
@@ -116,7 +116,8 @@ impl Writer<'_> {
 impl Engine {
     /// Takes a keypoint and trims what it allows. Returns where the keypoint begins.
     ///
-    /// Costs one record of about 370 bytes a live unit and 24 a segment, and two forced writes.
+    /// Costs one record of about 370 bytes a live unit and 24 a segment, and two forced writes. If
+    /// the log is full and nothing but marks came behind the last keypoint, that one stands.
     ///
     /// # Errors
     ///
@@ -127,16 +128,29 @@ impl Engine {
     /// The keypoint counts, or the one before it does; nothing is lost either way.
     pub fn keypoint(&self) -> Result<Lsn> {
         let _one_at_a_time = self.one_keypoint();
-        let begin = self.write_keypoint()?;
+        let begin = match self.keypoint_stands() {
+            Some(begin) => begin,
+            None => self.write_keypoint()?,
+        };
         self.trim()?;
         Ok(begin)
+    }
+
+    /// The last keypoint, if the log is full and another one would say the same.
+    fn keypoint_stands(&self) -> Option<Lsn> {
+        let bounds = self.stream().bounds();
+        let end = self.keeper().keypoint_end();
+        let core = self.stream().core();
+        let same = core.redo() == bounds.redo && core.content_end() == end;
+        (core.in_reserve() && same && !bounds.keypoint_begin.is_zero())
+            .then_some(bounds.keypoint_begin)
     }
 
     fn write_keypoint(&self) -> Result<Lsn> {
         let stream = self.stream();
         let redo = stream.core().redo();
         let begun = stream.append_first(Kind::KeypointBegin, &KeypointBegin { redo }.encode())?;
-        let (chunks, crc) = self.write_table(begun.lsn)?;
+        let (chunks, crc) = self.write_table(begun.lsn, redo)?;
         let end = KeypointEnd {
             begin: begun.lsn,
             chunks,
@@ -153,20 +167,14 @@ impl Engine {
         Ok(begun.lsn)
     }
 
-    fn write_table(&self, begin: Lsn) -> Result<(u32, u32)> {
+    fn write_table(&self, begin: Lsn, redo: Lsn) -> Result<(u32, u32)> {
         let stream = self.stream();
         let settings = stream.settings();
         let limit = (64 << 10).min(settings.max_record).min(settings.ring_size / 40);
         let chunk = KeypointChunk { begin, ..KeypointChunk::default() };
         let mut writer = Writer { stream, chunk, len: 20, limit, chunks: 0, crc: 0 };
-        // Segments that COMMITs were placed in, whether a flush has opened them yet or not.
-        let mut minima = stream.core().commit_minima();
-        for segment in stream.segments().iter() {
-            minima.entry(segment.number).or_insert(Lsn::MAX);
-        }
-        for (number, commit_low) in minima {
+        for entry in self.segment_entries(redo) {
             writer.room_for(24)?;
-            let entry = SegmentEntry { number, directory: Lsn::ZERO, commit_low };
             writer.chunk.segments.push(entry);
         }
         let numbers = stream.core().units.numbers();
@@ -183,6 +191,23 @@ impl Engine {
         }
         writer.flush()?;
         Ok((writer.chunks, writer.crc))
+    }
+
+    /// Each segment with what its COMMITs above `redo` need, also of segments that COMMITs were
+    /// placed in and no flush has opened yet.
+    fn segment_entries(&self, redo: Lsn) -> Vec<SegmentEntry> {
+        let segments = self.stream().segments();
+        let commits = self.stream().core().commits.clone();
+        let first = segments.oldest_number().unwrap_or(0);
+        let last = segments.last().map_or(first, |last| last.number);
+        let last = last.max(segments.number_of(commits.last()));
+        let entry = |number: u64| {
+            let (from, to) = (segments.first_lsn(number), segments.first_lsn(number + 1));
+            let from = if segments.number_of(redo) == number { redo } else { from };
+            let commit_low = commits.need_between(from, to);
+            SegmentEntry { number, directory: Lsn::ZERO, commit_low }
+        };
+        (first..=last).map(entry).collect()
     }
 
     /// Trims what the last keypoint and all pins allow. Returns the bytes freed.

@@ -1,4 +1,4 @@
-//! Why log is kept: every pin with its owner, and the trim point, their minimum (`A.5`).
+//! Why log is kept: every pin with its owner, and the trim point, their minimum.
 
 use crate::engine::Engine;
 use crate::live::age_ms;
@@ -117,6 +117,18 @@ impl Engine {
         self.with_facts(|facts| facts.trim_point())
     }
 
+    /// Whether a keypoint taken now would let a segment go.
+    pub(crate) fn keypoint_frees(&self) -> bool {
+        let segments = self.stream().segments();
+        let core = self.stream().core();
+        let redo = core.redo();
+        let mut point = redo.min(core.units.live_low());
+        if !core.repeats_history() {
+            point = point.min(core.commits.need(redo));
+        }
+        segments.oldest_number().is_some_and(|oldest| segments.number_of(point) > oldest)
+    }
+
     /// Every pin, the one that holds most first.
     #[must_use]
     pub fn why_retained(&self) -> Vec<Pin> {
@@ -128,7 +140,7 @@ impl Engine {
         let wall_ms = self.stream().clock().wall_ms();
         let core = self.stream().core();
         let commits_need =
-            if core.repeats_history() { Lsn::MAX } else { core.commits_need(bounds.redo) };
+            if core.repeats_history() { Lsn::MAX } else { core.commits.need(bounds.redo) };
         let end = core.writer.end();
         ask(&Facts { units: &core.units, bounds, commits_need, end, wall_ms })
     }

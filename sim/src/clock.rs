@@ -41,6 +41,16 @@ impl Clock {
     }
 }
 
+impl siding_wal::disk::Clock for Clock {
+    fn wall_ms(&self) -> u64 {
+        self.wall_ms()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.monotonic_ms()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,8 @@
 //!   the power or fails at any call;
 //! - [`Sweep`]: runs a scenario with a cut, or a failure, at every call it makes, and asks after
 //!   each whether every promise was kept;
+//! - [`scenario`]: lives of the production log, and what is asked after each disturbance;
+//! - [`oracle`]: what a log was told, and what it must therefore give back;
 //! - [`Clock`]: time that passes when a test says so;
 //! - [`Rng`]: chance from a seed.
 
@@ -15,7 +17,9 @@
 
 mod clock;
 pub mod disk;
+pub mod oracle;
 mod rng;
+pub mod scenario;
 pub mod sweep;
 
 pub use clock::Clock;

@@ -4,5 +4,6 @@ mod cursors;
 mod dropping;
 mod keypoints;
 mod rollback;
+mod space;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,20 +1,22 @@
 //! Analysis: the unit table from the last complete keypoint on (ARIES, Mohan et al. 1992).
 
 use crate::keypoint::Table;
-use siding_wal::format::{Decision, Discipline, Kind, MarkPayload, RecordHeader, UnitEntry, wide};
+use siding_wal::format::{Decision, Discipline, Kind, MarkPayload, RecordHeader, wide};
 use siding_wal::read::{Step, Survey};
 use siding_wal::stream::Bounds;
 use siding_wal::units::Units;
+use siding_wal::write::Commits;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::collections::BTreeMap;
 
 /// What the scan has rebuilt so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Analysis {
     /// Units that live.
     pub(crate) units: Units,
-    /// For each segment, the minimum over its COMMITs.
-    pub(crate) commit_low: BTreeMap<u64, Lsn>,
+    /// What COMMITs need of the log below them.
+    pub(crate) commits: Commits,
+    /// The same of COMMITs behind the KP_BEGIN that was met last.
+    since: Commits,
     /// Oldest position, last complete keypoint, redo position.
     pub(crate) bounds: Bounds,
     /// The last time a MARK carried.
@@ -69,27 +71,37 @@ pub(crate) fn base(found: &Survey) -> Result<Analysis> {
 }
 
 impl Analysis {
+    /// Nothing is known of what lives: the last keypoint cannot be read.
+    pub(crate) fn unknown(found: &Survey) -> Self {
+        let bounds = Bounds {
+            oldest: found.oldest,
+            keypoint_begin: found.keypoint.0,
+            keypoint_end: found.keypoint.1,
+            redo: Lsn::ZERO,
+        };
+        Self { bounds, ..Self::default() }
+    }
+
     fn begin_with(&mut self, table: Table) {
         self.note_keypoint(&table);
-        let (units, segments): (Vec<UnitEntry>, _) = (table.units, table.segments);
-        for entry in units {
+        for entry in table.units {
             self.units.restore(entry);
-        }
-        for segment in segments {
-            self.note_commit(segment.number, segment.commit_low);
         }
     }
 
+    /// A complete keypoint's table replaces what older records said of COMMITs: those below its
+    /// redo position need nothing any more, and what they needed may be gone.
     fn note_keypoint(&mut self, table: &Table) {
         self.bounds.keypoint_begin = table.begin;
         self.bounds.keypoint_end = table.end;
         self.bounds.redo = self.bounds.redo.max(table.redo);
         self.bounds.oldest = self.bounds.oldest.max(table.oldest);
-    }
-
-    fn note_commit(&mut self, number: u64, low: Lsn) {
-        let entry = self.commit_low.entry(number).or_insert(Lsn::MAX);
-        *entry = low.min(*entry);
+        self.commits = Commits::default();
+        for segment in table.segments.iter().filter(|segment| segment.commit_low < Lsn::MAX) {
+            let behind = segment.number.saturating_add(1).saturating_mul(self.segment_size);
+            self.commits.note(table.begin.min(Lsn::new(behind)), segment.commit_low);
+        }
+        self.commits.append(&self.since);
     }
 
     /// Applies the record that stands at `lsn`.
@@ -102,8 +114,9 @@ impl Analysis {
                         .at(lsn)
                         .caused_by(malformed)
                 })?;
-                let number = lsn.get().checked_div(self.segment_size).unwrap_or(0);
-                self.note_commit(number, decision.oldest);
+                let next = lsn.plus(wide(header.padded_len()));
+                self.commits.note(next, decision.oldest);
+                self.since.note(next, decision.oldest);
             }
             Kind::Mark | Kind::Close => {
                 if let Ok(mark) = MarkPayload::decode(payload) {
@@ -112,6 +125,9 @@ impl Analysis {
                 }
             }
             _ => {
+                if header.kind == Kind::KeypointBegin {
+                    self.since = Commits::default();
+                }
                 self.table.collect(lsn, header, payload);
                 if let Some(complete) = self.table.take_complete() {
                     self.note_keypoint(&complete);
@@ -122,10 +138,9 @@ impl Analysis {
         Ok(())
     }
 
-    /// The smallest position that redo from `redo` needs under deferred apply.
-    pub(crate) fn commits_need(&self, redo: Lsn) -> Lsn {
-        let from = redo.get().checked_div(self.segment_size).unwrap_or(0);
-        self.commit_low.range(from..).map(|(_, low)| *low).min().unwrap_or(Lsn::MAX)
+    /// The smallest position that committed units pin; [`Lsn::MAX`] under repeat history.
+    pub(crate) fn pinned_by_commits(&self) -> Lsn {
+        if self.repeats { Lsn::MAX } else { self.commits.need(self.bounds.redo) }
     }
 
     /// Whether the live segments reach back to everything that is needed.
@@ -140,10 +155,7 @@ impl Analysis {
                 .advise("restore the directory from a copy"));
         }
         let mut need = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
-        if !self.repeats {
-            need = need.min(self.commits_need(self.bounds.redo));
-        }
-        need = need.min(self.bounds.redo.max(self.bounds.oldest));
+        need = need.min(self.pinned_by_commits()).min(self.bounds.redo.max(self.bounds.oldest));
         if need < reach && !need.is_zero() {
             let missing = reach.since(need).div_ceil(self.segment_size.max(1));
             let what = format!("{missing} segments that are still needed are missing");

@@ -12,9 +12,8 @@ use siding_wal::stream::{
     AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_control, create_filled, write_slot,
 };
 use siding_wal::units::Units;
-use siding_wal::write::{Core, Start, Writer};
+use siding_wal::write::{Commits, Core, Start, Writer};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Whether a log may be created here.
@@ -66,7 +65,7 @@ pub(super) fn create(
     segments.insert(segment);
     let start = start(&settings, 0, position, 0);
     let opened = Opened {
-        core: core(&settings, &start, Units::default(), &BTreeMap::new()),
+        core: core(&settings, &start, Units::default(), Commits::default()),
         segments,
         prepared: Prepared { last: 0, filled, ..Prepared::default() },
         control: Some(0),
@@ -199,16 +198,9 @@ pub(super) fn start(settings: &Settings, segment: u64, position: Lsn, digest: u3
 }
 
 /// What is decided under the append lock, from the start.
-pub(super) fn core(
-    settings: &Settings,
-    start: &Start,
-    units: Units,
-    commit_low: &BTreeMap<u64, Lsn>,
-) -> Core {
+pub(super) fn core(settings: &Settings, start: &Start, units: Units, commits: Commits) -> Core {
     let (discipline, size) = (settings.discipline, settings.segment_size);
     let mut core = Core::new(Writer::new(start), units, discipline, size);
-    for (number, low) in commit_low {
-        core.note_commit_low(*number, *low);
-    }
+    core.commits = commits;
     core
 }

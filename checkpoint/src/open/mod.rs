@@ -15,7 +15,7 @@
 //!
 //! Only then is anything handed to the embedder.
 
-mod analysis;
+pub(crate) mod analysis;
 mod create;
 mod place;
 
@@ -90,6 +90,9 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Reads in flight while the log is scanned.
+const READ_AHEAD: usize = 4;
+
 /// What an open found and did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -151,6 +154,7 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
     let lock = disk.lock().map_err(|error| locked(&**disk, error))?;
     let mut found = in_directory(survey(&**disk), &**disk)?;
     if found.is_empty() {
+        roomy(config, config.segment_size)?;
         create::check(&**disk, &found, config)?;
         let (stream, report) = create::create(disk, clock, config, &found)?;
         return Ok(Opened { stream: Arc::new(stream), report, marked_ms: 0, lock });
@@ -179,6 +183,9 @@ fn in_directory(found: Result<Survey>, disk: &dyn Disk) -> Result<Survey> {
 fn scan(found: &Survey, base: Analysis, config: &Config) -> Result<(Analysis, Verdict)> {
     let mut analysis = base;
     let mut forward = found.scan()?;
+    if config.threads {
+        forward = forward.read_ahead(READ_AHEAD);
+    }
     analysis.scanned_from = forward.position();
     let total = found.segments.last().map_or(0, |last| last.end().since(forward.position()));
     loop {
@@ -256,8 +263,21 @@ fn check(config: &Config, disk: &dyn Disk) -> Result<()> {
     Ok(())
 }
 
+/// Whether the limit leaves room for work: the open segment, its reserve, a spare.
+fn roomy(config: &Config, segment_size: u64) -> Result<()> {
+    let least = segment_size.saturating_mul(4);
+    match config.max_log_bytes {
+        Some(max) if max < least => {
+            Err(invalid(format!("max_log_bytes of {max}: four segments at least, {least} bytes"))
+                .advise("raise the limit, or create the log with smaller segments"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn agrees(found: &Survey, config: &Config) -> Result<()> {
     let Some(identity) = found.identity else { return Ok(()) };
+    roomy(config, identity.segment_size)?;
     match config.discipline {
         Some(asked) if asked != identity.discipline => Err(invalid(format!(
             "the log was created for {}, not for {}",

@@ -4,9 +4,11 @@ use super::analysis::Analysis;
 use super::create::{core, header, start, write_header};
 use super::{Config, Report, settings};
 use siding_wal::disk::{Clock, Disk, LogFile};
-use siding_wal::format::segment_file_name;
-use siding_wal::read::{Identity, Segment, Survey, Verdict};
-use siding_wal::stream::{AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_filled};
+use siding_wal::format::{ControlSlot, segment_file_name};
+use siding_wal::read::{CONTROL_NAME, Identity, Segment, Survey, Verdict};
+use siding_wal::stream::{
+    AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_filled, write_slot,
+};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ struct Seat {
     position: Lsn,
     digest: u32,
     filled: u64,
+    /// The newest control slot.
+    sequence: Option<u64>,
 }
 
 impl Place<'_> {
@@ -50,13 +54,13 @@ impl Place<'_> {
         let mut segments = self.found.segments.clone();
         let writer = start(&settings, seat.segment.number, seat.position, seat.digest);
         segments.insert(seat.segment);
-        let mut core = core(&settings, &writer, analysis.units, &analysis.commit_low);
+        let mut core = core(&settings, &writer, analysis.units, analysis.commits);
         core.set_redo(analysis.bounds.redo);
         let opened = Opened {
             core,
             segments,
             prepared,
-            control: self.found.control.as_ref().map(|slot| slot.sequence),
+            control: seat.sequence,
             bounds: analysis.bounds,
             unit_block: block,
         };
@@ -93,6 +97,7 @@ impl Place<'_> {
             position: self.verdict.end,
             digest: self.verdict.digest,
             filled,
+            sequence: self.sequence(),
         })
     }
 
@@ -112,6 +117,10 @@ impl Place<'_> {
                 .file(&name)
                 .advise("free some room on the disk and open the log again; nothing is lost")
         };
+        let sequence = match taken_again {
+            Some(_) => self.forget_header(kept.0)?,
+            None => self.sequence(),
+        };
         let (file, filled) = match taken_again {
             Some(last) => self.file_again(last, settings).map_err(io)?,
             None => self.file_for(number, settings).map_err(io)?,
@@ -122,7 +131,23 @@ impl Place<'_> {
         write_header(&*file, &header).map_err(io)?;
         let segment = Segment { number, header, file };
         let position = segment.first_batch();
-        Ok(Seat { segment, position, digest: kept.1, filled })
+        Ok(Seat { segment, position, digest: kept.1, filled, sequence })
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        self.found.control.as_ref().map(|slot| slot.sequence)
+    }
+
+    /// A header is about to be written over: the control file must not vouch for the old one,
+    /// or a write that is torn would pass for damage.
+    fn forget_header(&self, kept: Lsn) -> Result<Option<u64>> {
+        let Some(slot) = &self.found.control else { return Ok(None) };
+        let sequence = slot.sequence.saturating_add(1);
+        let io = |cause| Error::io("the control file cannot be opened", cause).file(CONTROL_NAME);
+        let file = self.disk.open(CONTROL_NAME).map_err(io)?;
+        let durable = slot.durable.min(kept);
+        write_slot(&*file, &ControlSlot { sequence, durable, clean: false, ..slot.clone() })?;
+        Ok(Some(sequence))
     }
 
     fn file_again(

@@ -20,13 +20,12 @@ use bank::Bank;
 use clap::error::ErrorKind as Usage;
 use clap::{Args, CommandFactory as _, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// What goes wrong is told to a person.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// What to do, and where.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DemoArgs {
     #[command(subcommand)]
@@ -74,7 +73,7 @@ fn count(from: u32, to: u32) -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(from)..=i64::from(to))
 }
 
-#[derive(Subcommand, Debug)]
+#[derive(Subcommand, Clone, Debug)]
 enum Hidden {
     /// The process that is killed.
     #[command(hide = true)]
@@ -94,19 +93,32 @@ enum Plant {
     Unprepared,
 }
 
+impl DemoArgs {
+    /// Whether programs read the output.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+}
+
 /// Runs the demo. True: everything was as it must be.
 ///
 /// # Errors
 ///
 /// The bank could not be opened, or a worker could not go on.
-pub(crate) fn run(args: DemoArgs) -> Result<ExitCode> {
-    match args.hidden {
-        Some(Hidden::Worker(worker)) => Ok(worker::run(&worker)),
-        None => demo(args),
+pub(crate) fn run(args: &DemoArgs) -> siding::Result<bool> {
+    if let Some(Hidden::Worker(worker)) = &args.hidden {
+        worker::run(worker);
     }
+    demo(args.clone()).map_err(|error| match error.downcast() {
+        Ok(error) => match *error {
+            siding_kv::Error::Log(error) => error,
+            other => siding::Error::new(siding::ErrorKind::Io, other.to_string()),
+        },
+        Err(other) => siding::Error::new(siding::ErrorKind::Io, other.to_string()),
+    })
 }
 
-fn demo(mut args: DemoArgs) -> Result<ExitCode> {
+fn demo(mut args: DemoArgs) -> Result<bool> {
     if let Some(seconds) = args.seconds {
         args.millis = seconds.saturating_mul(1_000);
     }
@@ -120,7 +132,7 @@ fn demo(mut args: DemoArgs) -> Result<ExitCode> {
     let place = Place::new(&args)?;
     let fine = rounds::run(&args, &place.dir)?;
     place.leave(&args, fine)?;
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(fine)
 }
 
 /// Where the bank is.

@@ -10,7 +10,6 @@ use clap::Args;
 use siding::Lsn;
 use siding_kv::{Db, Error, Result, Txn};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use std::time::Duration;
 const SNAPSHOT_BYTES: u64 = 4 << 20;
 
 /// What a worker is told.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct WorkerArgs {
     /// Where the bank is.
     #[arg(long)]
@@ -65,8 +64,8 @@ impl From<std::io::Error> for Stop {
 }
 
 /// Works until it is killed, or cannot go on.
-pub(super) fn run(args: &WorkerArgs) -> ExitCode {
-    let Ok(voice) = Voice::new() else { return ExitCode::from(3) };
+pub(super) fn run(args: &WorkerArgs) -> ! {
+    let Ok(voice) = Voice::new() else { std::process::exit(3) };
     match Bank::options().open(&args.dir) {
         Ok(db) => work(args, &db, &voice),
         Err(error) => give_up(&voice, error.into()),

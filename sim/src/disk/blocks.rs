@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 const BLOCK: usize = 4096;
 
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
+
 type Block = Arc<[u8; BLOCK]>;
 
 /// A file's bytes. What was never written is zeros and takes no room; a copy is one pointer, so
@@ -62,7 +64,7 @@ impl Blocks {
 }
 
 fn write_block(place: &mut Option<Block>, from: usize, bytes: &[u8]) {
-    let zeros = bytes.iter().all(|byte| *byte == 0);
+    let zeros = bytes == &ZEROS[..bytes.len()];
     match place {
         // Zero-filled segments are most of what a log writes first: they stay empty.
         None if zeros => {}

@@ -232,6 +232,21 @@ impl SimDisk {
         Some(bytes)
     }
 
+    /// What reads of a part of a file see; what lies behind its end is zeros. As
+    /// [`SimDisk::contents`] else.
+    pub fn peek(&self, name: &str, at: u64, buf: &mut [u8]) {
+        let state = self.state();
+        match state.directory.cached.get(name) {
+            Some(inode) => state.inode(*inode).cached.read(at, buf),
+            None => buf.fill(0),
+        }
+    }
+
+    /// How many calls and reads were made to fail; a cut is one.
+    pub fn troubles(&self) -> u64 {
+        self.state().life.troubles
+    }
+
     /// How many calls changed something, or were to.
     pub fn calls(&self) -> u64 {
         self.state().life.calls.len() as u64

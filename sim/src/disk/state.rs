@@ -31,6 +31,7 @@ pub(super) struct Life {
     pub(super) trace_hash: u64,
     pub(super) cut: Option<u64>,
     pub(super) off: bool,
+    pub(super) troubles: u64,
     pub(super) faults: Vec<(u64, Fault, Lasts)>,
     pub(super) read_faults: Vec<(u64, Lasts)>,
     pub(super) locked: bool,
@@ -78,11 +79,14 @@ impl State {
         self.order += 1;
         if self.life.cut.is_some_and(|cut| now >= cut) {
             self.life.off = true;
+            self.life.troubles += 1;
             return Turn::Cut;
         }
         let hit =
             |(at, fault, lasts): &&(u64, Fault, Lasts)| lasts.covers(*at, now) && fault.hits(op);
-        self.life.faults.iter().find(hit).map_or(Turn::Done, |(_, fault, _)| Turn::Fails(*fault))
+        let Some((_, fault, _)) = self.life.faults.iter().find(hit) else { return Turn::Done };
+        self.life.troubles += 1;
+        Turn::Fails(*fault)
     }
 
     /// Chance for the call under way: its own, whatever came before it.
@@ -256,6 +260,7 @@ impl State {
         let now = self.life.reads;
         self.life.reads += 1;
         if self.life.read_faults.iter().any(|(at, lasts)| lasts.covers(*at, now)) {
+            self.life.troubles += 1;
             return Err(Fault::Eio.error());
         }
         self.inode(inode).read(at, buf).ok_or_else(|| Fault::Eio.error())

@@ -56,7 +56,7 @@ impl Stream {
         }
         let new = Draft::new(kind, resource, payload);
         let class = if kind == Kind::Data { Class::Ordinary } else { Class::Reserved };
-        self.in_room(class, &mut |core| core.append(unit, &new, class))
+        self.in_room(&mut |core| core.append(unit, &new, class))
     }
 
     /// Appends END of a unit and asks for durability.
@@ -143,7 +143,7 @@ impl Stream {
     ///
     /// As [`Stream::append`].
     pub fn append_of_log(&self, kind: Kind, payload: &[u8]) -> Result<Placed> {
-        self.in_room(Class::Reserved, &mut |core| core.append_of_log(kind, payload))
+        self.in_room(&mut |core| core.append_of_log(kind, payload))
     }
 
     /// The same, as the first record of a batch.
@@ -152,7 +152,7 @@ impl Stream {
     ///
     /// As [`Stream::append`].
     pub fn append_first(&self, kind: Kind, payload: &[u8]) -> Result<Placed> {
-        self.in_room(Class::Reserved, &mut |core| {
+        self.in_room(&mut |core| {
             core.writer.close_batch();
             core.append_of_log(kind, payload)
         })
@@ -163,7 +163,7 @@ impl Stream {
     }
 
     fn forced(&self, force: bool, step: Step<'_, Placed>) -> Result<Pending> {
-        self.in_room(Class::Reserved, &mut |core| {
+        self.in_room(&mut |core| {
             let placed = step(core)?;
             if force {
                 core.writer.want(placed.next);
@@ -173,7 +173,7 @@ impl Stream {
     }
 
     /// Runs a step under the lock until there is room for it.
-    fn in_room<T>(&self, class: Class, step: Step<'_, T>) -> Result<T> {
+    fn in_room<T>(&self, step: Step<'_, T>) -> Result<T> {
         loop {
             let (refusal, blocked) = {
                 let mut core = self.core();
@@ -192,7 +192,10 @@ impl Stream {
             match refusal {
                 Refusal::Error(error) => return Err(error),
                 Refusal::Ring => self.wait_for_ring(blocked)?,
-                Refusal::Segment => self.make_space().map_err(|error| no_space(error, class))?,
+                Refusal::Segment(class) => {
+                    let full = |error| self.failure().unwrap_or_else(|| no_space(error, class));
+                    self.make_space().map_err(full)?;
+                }
             }
         }
     }

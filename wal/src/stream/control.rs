@@ -77,21 +77,12 @@ impl Stream {
             oldest: bounds.oldest,
             keypoint_begin: bounds.keypoint_begin,
             keypoint_end: bounds.keypoint_end,
-            durable: self.settled(),
+            durable: self.core().writer.durable(),
             written_ms: self.clock.wall_ms(),
         };
         write_slot(&*file, &slot)?;
         control.sequence = Some(sequence);
         Ok(())
-    }
-
-    /// All below is durable, and stays so if the last segment is taken again: one that holds no
-    /// batch may have its header written anew.
-    fn settled(&self) -> Lsn {
-        let durable = self.core().writer.durable();
-        let first = durable.get() - durable.get() % self.settings.segment_size.max(1);
-        let empty = durable.get() - first <= u64::from(self.settings.write_unit);
-        if empty { Lsn::new(first) } else { durable }
     }
 
     /// Takes the next block of unit ids, durably.

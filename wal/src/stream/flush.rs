@@ -1,6 +1,6 @@
 //! Flushing: whoever holds the token does what the writer says until nobody wants more.
 
-use super::Stream;
+use super::{Stream, lock};
 use crate::disk::AlignedBuf;
 use crate::format::{HEADER_LEN, segment_file_name, size};
 use crate::read::Segment;
@@ -116,14 +116,24 @@ impl Stream {
             let Some(action) = action else { return };
             match self.act(token, &action) {
                 Ok(()) => {
+                    // The preparer may be about to learn that these bytes were lost.
+                    drop(lock(&self.filling));
                     let told = {
                         let mut core = self.core();
+                        if core.writer.failure().is_some() {
+                            return;
+                        }
                         let told = core.writer.complete(&action);
                         let durable = core.writer.durable();
                         core.units.settle(durable);
                         told
                     };
                     self.settle(told, Outcome::Durable);
+                    // The slot proves that the segment exists: without it a file cut to nothing
+                    // would pass for one that was prepared.
+                    if matches!(action, Action::Open { .. }) && self.write_control(false).is_err() {
+                        return;
+                    }
                 }
                 Err(error) => {
                     self.fail(error);
@@ -217,7 +227,7 @@ impl Stream {
 }
 
 /// A write or a sync that failed fails the log: whatever its cause, nothing is known now.
-fn failure(what: &str, cause: std::io::Error) -> Error {
+pub(super) fn failure(what: &str, cause: std::io::Error) -> Error {
     Error::new(ErrorKind::Failed, what)
         .caused_by(cause)
         .advise("the log is failed: close it, mend the disk, and open it again")

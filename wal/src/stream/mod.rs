@@ -5,7 +5,7 @@
 //! token, or the flusher thread, does. Without threads (in the simulator) the caller does all of
 //! it, by the same code.
 //!
-//! Locks are taken in this order: preparing, flush token, control file, preparer, core; segments
+//! Locks are taken in this order: preparing, flush token, filling, control file, preparer, core; segments
 //! and bounds are leaves. No disk is touched under the core's lock.
 
 mod append;
@@ -91,6 +91,8 @@ pub struct Stream {
     segments: RwLock<Segments>,
     /// Held for as long as something is prepared.
     preparing: Mutex<()>,
+    /// Held while the preparer syncs the segment that is written to.
+    filling: Mutex<()>,
     preparer: Mutex<Preparer>,
     control: Mutex<Control>,
     bounds: Mutex<Bounds>,
@@ -127,6 +129,7 @@ impl Stream {
         let token = Token::new(segments.last().cloned());
         let stream = Self {
             preparing: Mutex::new(()),
+            filling: Mutex::new(()),
             preparer: Mutex::new(Preparer::new(prepared)),
             control: Mutex::new(Control::new(control, unit_block)),
             core: Mutex::new(core),
@@ -219,7 +222,7 @@ impl Stream {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<Arc<Segment>> = segments.remove_below(oldest);
         drop(segments);
-        self.core().trimmed(oldest);
+        self.core().commits.trimmed(oldest);
         let freed = self.settings.segment_size.saturating_mul(crate::format::wide(gone.len()));
         self.free(gone.iter().map(|segment| segment.number));
         Ok(freed)

@@ -7,13 +7,15 @@
 //! prepared anew. No record is placed in a segment before its last step is done.
 //!
 //! The first segment of an open that starts without a prepared one is filled in steps, ahead of
-//! the writer. A failure here is not a failed log: records stop at what is prepared.
+//! the writer. A failure here is not a failed log: records stop at what is prepared. But a sync
+//! of the open segment is one of its records too, and if it fails, the log has failed.
 //!
 //! Of what is prepared, ordinary records leave the reserve ([`Core::reserve`]) free, and behind
 //! it one prepared segment is kept for the next unclean open alone.
 //!
 //! [`Core::reserve`]: crate::write::Core::reserve
 
+use super::flush::failure;
 use super::{Stream, lock};
 use crate::disk::{AlignedBuf, LogFile};
 use crate::format::{segment_file_name, wide};
@@ -116,9 +118,16 @@ impl Stream {
         let name = segment_file_name(open);
         let to = from.saturating_add(STEP).min(self.settings.segment_size);
         if let Some(segment) = self.segments().get(open) {
-            fill(&*segment.file, from, to, &|| {})
-                .and_then(|()| segment.file.sync())
-                .map_err(|cause| full(&name, cause))?;
+            fill(&*segment.file, from, to, &|| {}).map_err(|cause| full(&name, cause))?;
+            // Batches that no sync has covered may lie in the same file. Who waits for them must
+            // not go by a sync of his own that succeeds only because this one failed before it.
+            let in_the_way = lock(&self.filling);
+            if let Err(cause) = segment.file.sync() {
+                let error = failure("the open segment cannot be synced", cause).file(&name);
+                self.fail(error.duplicate());
+                return Err(error);
+            }
+            drop(in_the_way);
         }
         // Nothing is prepared behind it, so it is still the open one.
         lock(&self.preparer).now.filled = to;
@@ -142,18 +151,31 @@ impl Stream {
     fn take_free(&self, number: u64) -> Result<Option<u64>> {
         let size = self.settings.segment_size;
         let oldest = self.segments().oldest_number().unwrap_or(number);
-        let mut preparer = lock(&self.preparer);
         let files = number.saturating_sub(oldest).saturating_add(1);
-        // One that is recycled was counted before.
-        let others = wide(preparer.now.free.len()).saturating_sub(1);
-        let total = files.saturating_add(others).saturating_mul(size);
-        if let Some(max) = self.settings.max_log_bytes.filter(|max| total > *max) {
-            let what = format!("the log may not grow beyond max_log_bytes ({max})");
-            return Err(Error::new(ErrorKind::LogFull, what).advise(
-                "see what retains it (why_retained), report a redo position, or raise the limit",
-            ));
+        let max = self.settings.max_log_bytes;
+        loop {
+            let mut preparer = lock(&self.preparer);
+            // One that is recycled was counted before.
+            let others = wide(preparer.now.free.len()).saturating_sub(1);
+            let total = files.saturating_add(others).saturating_mul(size);
+            let free = preparer.now.free.pop();
+            drop(preparer);
+            match (max.filter(|max| total > *max), free) {
+                (None, free) => return Ok(free),
+                // What an earlier failure left over the limit is of no use.
+                (Some(_), Some(surplus)) if others > 0 => {
+                    let _ = self.disk.remove(&segment_file_name(surplus));
+                }
+                (Some(max), free) => {
+                    lock(&self.preparer).now.free.extend(free);
+                    let what = format!("the log may not grow beyond max_log_bytes ({max})");
+                    return Err(Error::new(ErrorKind::LogFull, what).advise(
+                        "see what retains it (why_retained), report a redo position, \
+                         or raise the limit",
+                    ));
+                }
+            }
         }
-        Ok(preparer.now.free.pop())
     }
 
     /// Gives a trimmed segment a new number. None: it cannot be used.
@@ -167,18 +189,30 @@ impl Stream {
         let unit = crate::format::size(self.settings.write_unit);
         file.write_at(0, &[AlignedBuf::zeroed(unit.max(4096)).as_slice()], true)?;
         self.disk.rename(&from, &to)?;
-        self.disk.sync_dir()?;
+        self.disk.sync_dir().inspect_err(|_| {
+            // Which name it has now nobody knows, and asking again would not tell: no record
+            // may go into it, under either. A removal that fails is tried again below.
+            let _ = self.disk.remove(&to);
+        })?;
         Ok(Some(file))
     }
 
     fn create_segment(&self, number: u64, paced: bool) -> Result<Arc<dyn LogFile>> {
         let name = segment_file_name(number);
+        // Without threads the caller would wait for itself.
+        let paced = paced && self.settings.threads;
         let pause = || {
             if paced && !self.hurry.load(Ordering::Relaxed) && !self.is_stopping() {
                 std::thread::sleep(std::time::Duration::from_millis(4));
             }
         };
-        let result = create_filled(&*self.disk, &name, self.settings.segment_size, &pause);
+        // A file that stands there was begun by this open, and a sync of it or its name failed.
+        let gone = match self.disk.remove(&name) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+            _ => Ok(()),
+        };
+        let size = self.settings.segment_size;
+        let result = gone.and_then(|()| create_filled(&*self.disk, &name, size, &pause));
         result.map_err(|cause| {
             // What was begun is of no use to anybody; a file that stays is found at the next open.
             let _ = self.disk.remove(&name);

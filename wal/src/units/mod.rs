@@ -1,4 +1,4 @@
-//! The unit table: every live unit of work, its chain, and what it pins (`A.2` of the protocol).
+//! The unit table: every live unit of work, its chain, and what it pins.
 //!
 //! Pure. One table serves the running log, keypoints and restart: restart applies records to it
 //! with [`Units::replay`], the running log with [`Units::appended`].
@@ -59,7 +59,27 @@ pub struct Unit {
     pub gid: Vec<u8>,
     /// Whether it was prepared: such a unit was in doubt before it was decided.
     pub prepared: bool,
+    /// Bytes of compensation records that undoing what it wrote may take.
+    undo: u64,
 }
+
+/// What live units may still have to write to be ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owed {
+    /// How many units.
+    pub units: u64,
+    /// Forced records, each perhaps in a batch of its own.
+    pub batches: u64,
+    /// Bytes of compensation records.
+    pub undo: u64,
+}
+
+/// Bytes of the one compensation record that a roll-back writes under deferred apply.
+const ROLL_BACK: u64 = 40;
+
+/// Bytes that the compensation of a record may take under repeat history beyond those of the
+/// record: its `undo_next`.
+const UNDO_NEXT: u64 = 8;
 
 impl Unit {
     fn new(started_ms: u64) -> Self {
@@ -76,6 +96,7 @@ impl Unit {
             main: (0, 0),
             gid: Vec::new(),
             prepared: false,
+            undo: 0,
         }
     }
 
@@ -96,6 +117,34 @@ impl Unit {
     pub fn in_doubt_ms(&self, now_ms: u64) -> u64 {
         let (since, before) = self.in_doubt;
         since.map_or(before, |since| before.saturating_add(now_ms.saturating_sub(since)))
+    }
+
+    /// What it may still have to write to be ended.
+    fn owed(&self) -> Owed {
+        let batches = match self.state {
+            UnitState::InFlight => 3,
+            UnitState::InDoubt => 2,
+            UnitState::Committed | UnitState::Aborted | UnitState::BackingOut => 1,
+            UnitState::Ended => 0,
+        };
+        Owed { units: 1, batches, undo: self.undo }
+    }
+
+    /// Counts what undoing this record may take, or no longer does.
+    fn count_undo(&mut self, record: &Applied<'_>) {
+        let len = record.next.since(record.lsn);
+        let gone = match (record.kind, record.repeat_history) {
+            (Kind::Data, repeat) if self.state == UnitState::InFlight => {
+                self.undo = self.undo.saturating_add(undo_cost(len, repeat));
+                return;
+            }
+            (Kind::Compensation, _) => len,
+            // What was prepared under deferred apply is never rolled back; what is decided is
+            // undone under repeat history alone.
+            (Kind::Prepare | Kind::Abort, false) | (Kind::Commit, _) => self.undo,
+            _ => 0,
+        };
+        self.undo = self.undo.saturating_sub(gone);
     }
 
     /// The append rule: a record of the unit was written at `lsn`.
@@ -124,6 +173,8 @@ impl Unit {
             main: entry.main,
             prepared: !entry.gid.is_empty(),
             gid: entry.gid,
+            // More than it can be: how much of it was undone is not known.
+            undo: entry.main.1.saturating_add(entry.main.0.saturating_mul(UNDO_NEXT)),
         }
     }
 
@@ -170,18 +221,60 @@ pub struct Units {
     gids: HashMap<Vec<u8>, GidHolder>,
     /// By the position behind their END.
     ending: BTreeMap<Lsn, Ending>,
+    owed: Owed,
+}
+
+/// What undoing a DATA record of `len` bytes, padding included, may take.
+#[must_use]
+pub fn undo_cost(len: u64, repeat_history: bool) -> u64 {
+    if repeat_history { len.saturating_add(UNDO_NEXT) } else { ROLL_BACK }
+}
+
+impl Owed {
+    fn add(&mut self, other: Self) {
+        self.units = self.units.saturating_add(other.units);
+        self.batches = self.batches.saturating_add(other.batches);
+        self.undo = self.undo.saturating_add(other.undo);
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.units = self.units.saturating_sub(other.units);
+        self.batches = self.batches.saturating_sub(other.batches);
+        self.undo = self.undo.saturating_sub(other.undo);
+    }
 }
 
 impl Units {
     /// Registers a unit that began now and has written nothing.
     pub fn begin(&mut self, unit: u64, started_ms: u64) {
-        self.live.insert(unit, Unit::new(started_ms));
+        let new = Unit::new(started_ms);
+        self.owed.add(new.owed());
+        self.live.insert(unit, new);
     }
 
     /// Forgets a unit that never wrote a record.
     pub fn forget_blank(&mut self, unit: u64) {
-        if self.live.get(&unit).is_some_and(Unit::is_blank) {
-            self.live.remove(&unit);
+        if self.live.get(&unit).is_some_and(Unit::is_blank)
+            && let Some(blank) = self.live.remove(&unit)
+        {
+            self.owed.subtract(blank.owed());
+        }
+    }
+
+    /// What all live units together may still have to write to be ended.
+    #[must_use]
+    pub fn owed(&self) -> Owed {
+        self.owed
+    }
+
+    /// Counts anew what is owed, once restart has rebuilt the table.
+    pub fn recount(&mut self, repeat_history: bool) {
+        self.owed = Owed::default();
+        for unit in self.live.values_mut() {
+            if !repeat_history {
+                unit.undo = 0;
+            }
+            self.owed.add(unit.owed());
         }
     }
 
@@ -225,6 +318,8 @@ impl Units {
     /// Takes note of a record that was just appended for `unit`, its END at `next` included.
     pub fn appended(&mut self, unit: u64, record: &Applied<'_>, now_ms: u64) {
         let Some(entry) = self.live.get_mut(&unit) else { return };
+        self.owed.subtract(entry.owed());
+        entry.count_undo(record);
         entry.extend(record.lsn, record.next.since(record.lsn));
         match record.kind {
             Kind::Prepare => {
@@ -239,6 +334,8 @@ impl Units {
         }
         if record.ends() {
             self.end(unit, record.next);
+        } else {
+            self.owed.add(entry.owed());
         }
     }
 
@@ -267,6 +364,12 @@ impl Units {
         let live = self.live.iter().map(|(unit, entry)| (entry.live_low(), *unit));
         let ending = self.ending.values().map(|ending| (ending.pin, ending.unit));
         live.chain(ending).filter(|(low, _)| *low < Lsn::MAX).min()
+    }
+
+    /// The oldest position that a live unit needs; [`Lsn::MAX`] if none needs any.
+    #[must_use]
+    pub fn live_low(&self) -> Lsn {
+        self.live.values().map(Unit::live_low).min().unwrap_or(Lsn::MAX)
     }
 
     /// What a keypoint says of a unit; none if it has no record, or ended.

@@ -3,14 +3,16 @@
 //! Pure. A unit's record and its entry in the table change in one step, so a table captured
 //! between two steps agrees with the log at that position.
 
+use super::commits::Commits;
+use super::reserve::{Terms, reserve};
 use super::writer::{Class, Refusal, Writer};
 use crate::format::{
     Cause, Decision, Discipline, Kind, PreparePayload, RECORD_HEADER_LEN, RecordHeader, UnitState,
     disk_len, flags, padded_record_len, wide,
 };
-use crate::units::{Applied, GidHolder, Units};
+use crate::units::{Applied, GidHolder, Owed, Unit, Units, undo_cost};
 use crate::{Error, ErrorKind, Lsn};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Outcomes of prepared units that ended are remembered for this many units.
 const REMEMBERED: usize = 1024;
@@ -71,18 +73,15 @@ pub struct Core {
     /// The live units.
     pub units: Units,
     discipline: Discipline,
-    /// For each segment, the smallest oldest-live LSN over its COMMITs.
-    commit_low: BTreeMap<u64, Lsn>,
+    /// What COMMITs need of the log below them.
+    pub commits: Commits,
     /// Number of the last unit that was handed out.
     last_unit: u64,
     /// All units whose COMMIT lies below are in the embedder's files.
     redo: Lsn,
     /// Behind the last record that is more than a MARK.
     content_end: Lsn,
-    segment_size: u64,
-    write_unit: u64,
-    /// How many segments a keypoint lists.
-    segments: usize,
+    terms: Terms,
     hard_limit: Lsn,
     /// Units whose ABORT found no room when they were dropped.
     dropped: VecDeque<u64>,
@@ -92,19 +91,23 @@ pub struct Core {
 impl Core {
     /// The state of a log that goes on behind `writer`'s position.
     #[must_use]
-    pub fn new(writer: Writer, units: Units, discipline: Discipline, segment_size: u64) -> Self {
+    pub fn new(
+        writer: Writer,
+        mut units: Units,
+        discipline: Discipline,
+        segment_size: u64,
+    ) -> Self {
         let content_end = writer.end();
+        units.recount(discipline == Discipline::RepeatHistory);
         Self {
             writer,
             units,
             discipline,
-            commit_low: BTreeMap::new(),
+            commits: Commits::default(),
             last_unit: 0,
             redo: Lsn::ZERO,
             content_end,
-            segment_size: segment_size.max(1),
-            write_unit: 512,
-            segments: 1,
+            terms: Terms { write_unit: 512, segment_size: segment_size.max(1), segments: 1 },
             hard_limit: Lsn::ZERO,
             dropped: VecDeque::new(),
             remembered: VecDeque::new(),
@@ -130,8 +133,8 @@ impl Core {
 
     /// What the reserve is computed from besides the live units.
     pub fn set_terms(&mut self, write_unit: u32, segments: usize) {
-        self.write_unit = u64::from(write_unit);
-        self.segments = segments;
+        self.terms.write_unit = u64::from(write_unit);
+        self.terms.segments = wide(segments);
     }
 
     /// Records may be placed below this LSN.
@@ -140,28 +143,47 @@ impl Core {
         self.refresh_limits();
     }
 
-    /// Bytes that ordinary records leave free, so that all that lives can be ended and a
-    /// keypoint written: 512 a live unit (PREPARE, COMMIT or ABORT, END), a keypoint's table (368
-    /// a live unit, 24 a segment, three write units), and 256 write units, or half a segment if
-    /// that is less, for the padding of batches that hold one record.
+    /// Bytes that ordinary records leave free, so that all that lives can be ended and a keypoint
+    /// be written; what they are for stands in `reserve.rs`.
     #[must_use]
     pub fn reserve(&self) -> u64 {
-        let padding = self.write_unit.saturating_mul(256).min(self.segment_size / 2);
-        wide(self.units.len())
-            .saturating_mul(512 + 368)
-            .saturating_add(wide(self.segments).saturating_mul(24))
-            .saturating_add(self.write_unit.saturating_mul(3))
-            .saturating_add(padding)
+        self.reserve_with(0)
+    }
+
+    /// The same, if a record had been appended whose undo takes `undo` bytes.
+    fn reserve_with(&self, undo: u64) -> u64 {
+        let owed = self.units.owed();
+        let owed = Owed { undo: owed.undo.saturating_add(undo), ..owed };
+        // COMMITs may have been placed in segments that are not open yet.
+        let listed = self.commits.segments(self.terms.segment_size);
+        reserve(&owed, &Terms { segments: self.terms.segments.max(listed), ..self.terms })
+    }
+
+    /// Whether ordinary records find no room any more.
+    #[must_use]
+    pub fn in_reserve(&self) -> bool {
+        self.writer.ahead() < self.terms.write_unit
     }
 
     fn refresh_limits(&mut self) {
-        let soft = Lsn::new(self.hard_limit.get().saturating_sub(self.reserve()));
+        self.leave_free(self.reserve());
+    }
+
+    fn leave_free(&mut self, bytes: u64) {
+        let soft = Lsn::new(self.hard_limit.get().saturating_sub(bytes));
         self.writer.set_limits(self.hard_limit, soft);
+    }
+
+    /// The first record of a unit is new work, whatever it is: the reserve is for what exists.
+    fn class_to_end(&self, unit: u64) -> Class {
+        let blank = self.units.get(unit).is_none_or(Unit::is_blank);
+        if blank { Class::Ordinary } else { Class::Reserved }
     }
 
     /// Ends a unit that nobody goes on with; see [`Stream::give_up`](crate::stream::Stream).
     pub fn give_up(&mut self, unit: u64, now_ms: u64) {
         self.units.forget_blank(unit);
+        self.refresh_limits();
         let state = self.units.get(unit).map(|entry| entry.state);
         if state != Some(UnitState::InFlight) {
             return;
@@ -195,7 +217,13 @@ impl Core {
         self.check(unit, new.kind)?;
         let header = self.header(unit, new.kind, 0, new.resource, new.payload.len());
         let header = RecordHeader { payload_crc: new.payload_crc, ..header };
-        self.put(&header, new.payload, class, &[], 0)
+        if class == Class::Ordinary {
+            let cost = undo_cost(wide(header.padded_len()), self.repeats_history());
+            self.leave_free(self.reserve_with(cost));
+        }
+        let placed = self.put(&header, new.payload, class, &[], 0);
+        self.refresh_limits();
+        placed
     }
 
     /// Appends PREPARE.
@@ -217,8 +245,9 @@ impl Core {
                 .advise("take another gid, or resolve that unit first")
                 .into());
         }
+        let class = self.class_to_end(unit);
         let len = padded_record_len(25 + gid.len());
-        let lsn = self.writer.place(len, Class::Reserved)?;
+        let lsn = self.writer.place(len, class)?;
         let entry = self.units.get(unit);
         let payload = PreparePayload {
             gid: gid.to_vec(),
@@ -229,7 +258,9 @@ impl Core {
         .encode();
         let header = self.header(unit, Kind::Prepare, 0, 0, payload.len());
         let header = RecordHeader { payload_crc: crc32c::crc32c(&payload), ..header };
-        self.put(&header, &payload, Class::Reserved, gid, now_ms)
+        let placed = self.put(&header, &payload, class, gid, now_ms);
+        self.refresh_limits();
+        placed
     }
 
     /// Appends COMMIT or ABORT.
@@ -242,15 +273,16 @@ impl Core {
         self.check(unit, kind)?;
         let entry = self.units.get(unit);
         let prepared = entry.is_some_and(|entry| entry.prepared);
-        let low = entry.map_or(Lsn::MAX, crate::units::Unit::live_low);
+        let low = entry.map_or(Lsn::MAX, Unit::live_low);
         let mut payload = Decision {
             oldest: low,
             sec: entry.map_or_else(Default::default, |entry| entry.sec),
             cause: how.cause,
             who: how.who.clone(),
         };
+        let class = self.class_to_end(unit);
         let len = padded_record_len(payload.encode().len());
-        let lsn = self.writer.place(len, Class::Reserved)?;
+        let lsn = self.writer.place(len, class)?;
         payload.oldest = payload.oldest.min(lsn);
         let bytes = payload.encode();
         let mut bits = if how.end { flags::END } else { 0 };
@@ -258,9 +290,10 @@ impl Core {
         bits |= if prepared && !how.commit { flags::WAS_PREPARED } else { 0 };
         let header = self.header(unit, kind, bits, 0, bytes.len());
         let header = RecordHeader { payload_crc: crc32c::crc32c(&bytes), ..header };
-        let placed = self.put(&header, &bytes, Class::Reserved, &[], now_ms)?;
+        let placed = self.put(&header, &bytes, class, &[], now_ms)?;
+        self.refresh_limits();
         if how.commit {
-            self.note_commit(placed.lsn, payload.oldest);
+            self.commits.note(placed.next, payload.oldest);
         }
         if prepared {
             self.remembered.push_back((unit, how.commit));
@@ -315,9 +348,6 @@ impl Core {
                 repeat_history: self.repeats_history(),
             };
             self.units.appended(header.unit, &record, now_ms);
-            if record.ends() {
-                self.refresh_limits();
-            }
         }
         Ok(Placed { lsn, next })
     }
@@ -358,38 +388,6 @@ impl Core {
     #[must_use]
     pub fn repeats_history(&self) -> bool {
         self.discipline == Discipline::RepeatHistory
-    }
-
-    /// A COMMIT at `lsn` needs its unit's records from `oldest` on.
-    pub fn note_commit(&mut self, lsn: Lsn, oldest: Lsn) {
-        let number = lsn.get().checked_div(self.segment_size).unwrap_or(0);
-        self.note_commit_low(number, oldest);
-    }
-
-    /// The COMMITs of segment `number` need records from `oldest` on.
-    pub fn note_commit_low(&mut self, number: u64, oldest: Lsn) {
-        let low = self.commit_low.entry(number).or_insert(Lsn::MAX);
-        *low = oldest.min(*low);
-    }
-
-    /// For each segment with COMMITs, also one that no flush has opened yet, the minimum over them.
-    #[must_use]
-    pub fn commit_minima(&self) -> BTreeMap<u64, Lsn> {
-        self.commit_low.clone()
-    }
-
-    /// Under deferred apply: the oldest position that the COMMITs from the segment of `redo` on
-    /// need.
-    #[must_use]
-    pub fn commits_need(&self, redo: Lsn) -> Lsn {
-        let from = redo.get().checked_div(self.segment_size).unwrap_or(0);
-        self.commit_low.range(from..).map(|(_, low)| *low).min().unwrap_or(Lsn::MAX)
-    }
-
-    /// Forgets the minima of segments that are gone.
-    pub fn trimmed(&mut self, oldest: Lsn) {
-        let number = oldest.get().checked_div(self.segment_size).unwrap_or(0);
-        self.commit_low = self.commit_low.split_off(&number);
     }
 
     /// The redo position reported last.

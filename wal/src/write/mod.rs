@@ -1,11 +1,14 @@
 //! The write side, pure: batches, the writer, and what is decided under the append lock.
 
 mod batch;
+mod commits;
 mod core;
 mod done;
+mod reserve;
 mod writer;
 
 pub use batch::Batch;
+pub use commits::Commits;
 pub use core::{Core, Draft, Placed, Verdict};
 pub use done::{Callback, Done, Outcome};
 pub use writer::{Action, Class, Recent, Refusal, Start, Writer};

@@ -28,7 +28,7 @@ use std::sync::Arc;
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Buffers kept for the next batches.
-const POOL: usize = 8;
+const POOL: usize = 4;
 
 /// Which share of memory and disk a record may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub enum Class {
 pub enum Refusal {
     /// The ring is full: a flush must come first.
     Ring,
-    /// The segment after the prepared ones is needed.
-    Segment,
+    /// The segment after the prepared ones is needed, by a record of this class.
+    Segment(Class),
     /// The log failed, or the call is wrong.
     Error(Error),
 }
@@ -209,11 +209,15 @@ impl Writer {
         }
         let end = self.open.next_lsn().plus(wide(len));
         if end <= self.first_lsn(self.placing.saturating_add(1)) {
-            return if end > limit { Err(Refusal::Segment) } else { Ok(self.open.next_lsn()) };
+            return if end > limit {
+                Err(Refusal::Segment(class))
+            } else {
+                Ok(self.open.next_lsn())
+            };
         }
         let first = self.first_batch(self.placing.saturating_add(1));
         if first.plus(wide(BATCH_HEADER_LEN.saturating_add(len))) > limit {
-            return Err(Refusal::Segment);
+            return Err(Refusal::Segment(class));
         }
         self.change_segment(first);
         Ok(self.open.next_lsn())
@@ -262,11 +266,17 @@ impl Writer {
         }
     }
 
-    /// Lets go of the oldest durable batches, which readers of recent records get from memory.
+    /// Lets go of the oldest durable batches, which readers of recent records get from memory,
+    /// then of spare buffers, until all of it fits into the ring.
     fn evict(&mut self) {
-        while self.held > self.ring_size {
+        loop {
+            let spare: usize = self.pool.iter().map(AlignedBuf::capacity).sum();
+            if self.held.saturating_add(spare) <= self.ring_size {
+                return;
+            }
             let durable = self.durable;
             let Some(batch) = self.queue.pop_front_if(|batch| batch.end <= durable) else {
+                self.pool.clear();
                 return;
             };
             self.held = self.held.saturating_sub(batch.held());
