@@ -218,8 +218,10 @@ impl Core {
         let header = self.header(unit, new.kind, 0, new.resource, new.payload.len());
         let header = RecordHeader { payload_crc: new.payload_crc, ..header };
         if class == Class::Ordinary {
+            // What this record adds to the reserve must be left free too.
             let cost = undo_cost(wide(header.padded_len()), self.repeats_history());
             self.leave_free(self.reserve_with(cost));
+            return self.put(&header, new.payload, class, &[], 0);
         }
         let placed = self.put(&header, new.payload, class, &[], 0);
         self.refresh_limits();
