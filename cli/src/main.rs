@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod demo;
 mod dump;
 mod info;
 mod out;
@@ -45,6 +46,8 @@ enum Verb {
     Why(why::WhyArgs),
     /// Measures Siding beside the floor of this machine.
     Bench(bench::BenchArgs),
+    /// Kills a bank again and again, and proves that nothing is lost.
+    Demo(demo::DemoArgs),
 }
 
 impl Verb {
@@ -56,6 +59,7 @@ impl Verb {
             Self::Units(args) => units::run(args),
             Self::Why(args) => why::run(args),
             Self::Bench(args) => bench::run(args),
+            Self::Demo(args) => demo::run(args),
         }
     }
 
@@ -67,6 +71,7 @@ impl Verb {
             Self::Units(args) => args.place.json,
             Self::Why(args) => args.place.json,
             Self::Bench(_) => false,
+            Self::Demo(args) => args.json(),
         }
     }
 }
