@@ -74,6 +74,8 @@ pub(crate) struct Model {
     pub(crate) units: BTreeMap<u64, Unit>,
     /// Every id ever handed out.
     ids: BTreeSet<u64>,
+    /// An open succeeded: there is a log.
+    pub(crate) opened: bool,
     /// The highest redo position that was asked for: the embedder has what lies below.
     pub(crate) redo: Lsn,
     /// What the restarts saw, to know that there was something to see.
@@ -92,7 +94,7 @@ impl Model {
         let parsed: Result<Vec<u64>, _> = rest.split_whitespace().map(str::parse).collect();
         let numbers = parsed.unwrap_or_else(|_| panic!("the child said: {line}"));
         match (tag, numbers.as_slice()) {
-            ("O", []) => {}
+            ("O", []) => self.opened = true,
             ("K", []) => self.keypoints += 1,
             ("r", [lsn]) => self.redo = self.redo.max(Lsn::new(*lsn)),
             ("U", [unit, plan @ ..]) => self.begun(*unit, round, Plan::from_numbers(plan)),

@@ -13,7 +13,7 @@ type Redone = (u64, Lsn, Vec<Vec<u8>>);
 /// Opens a log whose owner was killed, checks everything, resolves some of it, and lets go of it
 /// one way or another.
 pub(crate) fn check(dir: &Path, backend: Backend, rng: &mut Rng, model: &mut Model) {
-    if rng.chance(1, 2) && dir.join("control").exists() {
+    if rng.chance(1, 2) && model.opened {
         let verification = Log::verify(dir, |_| ()).unwrap();
         assert!(verification.findings.is_empty(), "{:?}", verification.findings);
     }
@@ -36,6 +36,7 @@ pub(crate) fn check(dir: &Path, backend: Backend, rng: &mut Rng, model: &mut Mod
     settle(&all, &recovery, model);
     let log = recovery.finish().unwrap();
     use_it(&log, rng, model);
+    model.opened = true;
     model.oldest = log.positions().oldest;
     match rng.below(3) {
         0 => log.close().unwrap(),
