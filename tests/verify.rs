@@ -200,7 +200,8 @@ fn what_is_trimmed_under_the_verification_is_no_damage() -> Result<()> {
         }
         // Every segment that was there is trimmed, used again, or removed.
         for _ in 0..8 {
-            let lsn = (0..25).map(|_| log.write(&[2; 3000]).unwrap()).last().unwrap();
+            let lsns: Vec<_> = (0..25).map(|_| log.write(&[2; 3000]).unwrap()).collect();
+            let lsn = lsns[lsns.len() - 1];
             log.redo_from(lsn).unwrap();
             log.keypoint().unwrap();
         }
