@@ -80,6 +80,7 @@ impl Engine {
             redo,
             found: VecDeque::new(),
             chain: None,
+            chain_ended: false,
         })
     }
 
@@ -122,7 +123,9 @@ pub struct Committed {
     /// What the COMMITs so far need; exact, where a keypoint's table speaks of whole segments.
     seen: Commits,
     found: VecDeque<Found>,
+    /// The unit at hand, and the position just behind its COMMIT; kept from unit to unit.
     chain: Option<(Chain, Lsn)>,
+    chain_ended: bool,
 }
 
 impl Committed {
@@ -135,15 +138,21 @@ impl Committed {
     #[allow(clippy::type_complexity, reason = "the parts of one record")]
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8], Lsn)>> {
         let (lsn, header, commit) = loop {
-            if let Some((chain, commit)) = &mut self.chain {
+            if let Some((chain, commit)) = self.chain.as_mut().filter(|_| !self.chain_ended) {
                 if let Some((lsn, header)) = chain.step(&**self.engine.stream())? {
                     break (lsn, header, *commit);
                 }
-                self.chain = None;
+                self.chain_ended = true;
             }
-            if let Some(found) = self.found.pop_front() {
-                let chain = Chain::new(found.unit, found.head, found.floor);
-                self.chain = Some((chain, found.next));
+            if let Some(Found { unit, head, floor, next }) = self.found.pop_front() {
+                self.chain_ended = false;
+                match &mut self.chain {
+                    Some((chain, commit)) => {
+                        chain.turn_to(unit, head, floor);
+                        *commit = next;
+                    }
+                    None => self.chain = Some((Chain::new(unit, head, floor), next)),
+                }
             } else if !self.scan_on()? {
                 return Ok(None);
             }

@@ -130,6 +130,17 @@ impl Forward {
         }
     }
 
+    /// Turns to another chain. What was read of the files is kept: chains that lie close together,
+    /// as those of units that were committed one after the other, cost few reads.
+    pub fn turn_to(&mut self, unit: u64, head: Lsn, floor: Lsn) {
+        self.walk.unit = unit;
+        (self.walk.floor, self.walk.effects) = (floor, true);
+        self.walk.resume((head, Lsn::MAX));
+        self.windows.clear();
+        self.lsns.clear();
+        self.started = false;
+    }
+
     /// The payload of the record that [`Forward::step`] gave last.
     #[must_use]
     pub fn payload(&self) -> &[u8] {

@@ -70,7 +70,8 @@ impl ReadBuf {
             true if offset < self.start => {
                 (start.min(end.saturating_sub(STRIDE)), end.saturating_add(wide(BLOCK)))
             }
-            true => (start, end.max(start.saturating_add(STRIDE))),
+            // Some of what stands before it: the next chain's older records do.
+            true => (start.saturating_sub(STRIDE / 2), end.max(start.saturating_add(STRIDE))),
             false => (start, end),
         };
         // What is near may be unreadable, or not be there, where this is.
