@@ -210,9 +210,10 @@ impl Model {
                 format!("acknowledged and lost: {what:?} of {unit:#x}, {next} (end {})", seen.end)
             })?;
         }
-        unless(seen.end >= self.durable || seen.voids.iter().any(|it| it.0 >= self.durable), || {
-            format!("the log ends at {}, and {} was durable", seen.end, self.durable)
-        })?;
+        unless(
+            seen.end >= self.durable || seen.voids.iter().any(|it| it.0 >= self.durable),
+            || format!("the log ends at {}, and {} was durable", seen.end, self.durable),
+        )?;
         self.entries.retain(|entry| seen.keeps(entry.next));
         let mut units: BTreeMap<u64, Unit> = BTreeMap::new();
         self.entries.iter().for_each(|it| units.entry(it.unit).or_default().apply(it));
@@ -242,7 +243,8 @@ impl Model {
             })
             .collect();
         let at = |from: Lsn| records.partition_point(|(_, commit, ..)| *commit <= from);
-        let due = &records[self.start(records.len(), at(self.snapshot), seen.from.map(at), seen)?..];
+        let due =
+            &records[self.start(records.len(), at(self.snapshot), seen.from.map(at), seen)?..];
         for (seen, (id, commit, lsn, payload)) in seen.redo.iter().zip(due) {
             let same = seen.unit == *id && seen.lsn == *lsn && seen.payload == *payload;
             unless(same && seen.commit.is_some_and(|seen| seen <= *commit), || {
@@ -256,11 +258,14 @@ impl Model {
     fn history(&self, units: &BTreeMap<u64, Unit>, seen: &Seen) -> Verdict {
         let mut records: Vec<(Lsn, u64, &[u8])> = units
             .iter()
-            .flat_map(|(id, unit)| unit.data.iter().map(|(lsn, payload, _)| (*lsn, *id, &**payload)))
+            .flat_map(|(id, unit)| {
+                unit.data.iter().map(|(lsn, payload, _)| (*lsn, *id, &**payload))
+            })
             .collect();
         records.sort_unstable();
         let at = |from: Lsn| records.partition_point(|(lsn, ..)| *lsn < from);
-        let due = &records[self.start(records.len(), at(self.snapshot), seen.from.map(at), seen)?..];
+        let due =
+            &records[self.start(records.len(), at(self.snapshot), seen.from.map(at), seen)?..];
         for (seen, (lsn, id, payload)) in seen.redo.iter().zip(due) {
             let same = seen.unit == *id && seen.lsn == *lsn && seen.payload == *payload;
             unless(same, || format!("history gives {seen:?} where {id:#x} {lsn} is due"))?;
@@ -270,12 +275,20 @@ impl Model {
 
     /// Which of the `all` records redo starts with: the one it was asked to start with; or one
     /// of its own choice, not behind what the embedder's files lack.
-    fn start(&self, all: usize, lacks: usize, asked: Option<usize>, seen: &Seen) -> Result<usize, String> {
+    fn start(
+        &self,
+        all: usize,
+        lacks: usize,
+        asked: Option<usize>,
+        seen: &Seen,
+    ) -> Result<usize, String> {
         let given = seen.redo.len();
         let start = asked.or(all.checked_sub(given));
         match start.filter(|start| *start <= lacks && start + given == all) {
             Some(start) => Ok(start),
-            None => Err(format!("redo gives {given} records of {all}, and {} are due", all - lacks)),
+            None => {
+                Err(format!("redo gives {given} records of {all}, and {} are due", all - lacks))
+            }
         }
     }
 
@@ -305,7 +318,9 @@ impl Model {
         let Some(effects) = &live.effects else { return Ok(()) };
         let mut due = unit.effects();
         for (lsn, payload) in effects {
-            unless(due.next() == Some((*lsn, payload)), || format!("has the effect {lsn} wrongly"))?;
+            unless(due.next() == Some((*lsn, payload)), || {
+                format!("has the effect {lsn} wrongly")
+            })?;
         }
         // Undo goes backward: what is left of it is the oldest part.
         unless(unit.undoing || due.next().is_none(), || format!("lost effects: {effects:?}"))

@@ -10,9 +10,6 @@ const SPARE_FILES: u64 = 9;
 
 /// Restarts the log, holds it to its promises, and has it work.
 pub(super) fn check(session: &mut Session) -> Result<()> {
-    if let Some(what) = session.model.broken.clone() {
-        return Err(Trouble::Broken(what));
-    }
     if session.disk().free_bytes().is_some() {
         on_a_full_disk(session)?;
     }
@@ -46,6 +43,15 @@ pub(super) fn check(session: &mut Session) -> Result<()> {
     session.kill();
     session.look(Some(session.model.snapshot))?;
     Ok(())
+}
+
+/// Goes on as an embedder would whose files are as they were.
+pub(super) fn go_on(session: &mut Session) -> Result<()> {
+    session.disk().set_capacity(None);
+    session.open()?;
+    session.transact(&[50])?;
+    session.redo_from()?;
+    session.keypoint()
 }
 
 /// Something of everything, durably. Returns a position below which nothing is to be redone.
@@ -116,9 +122,9 @@ pub(super) fn aftermath(session: &mut Session, trouble: Trouble) -> Result<()> {
     let before = session.disk().troubles();
     match work(session) {
         Err(Trouble::Refused(_)) if session.log()?.is_failed().is_some() => dead(session),
-        Err(Trouble::Refused(what)) if session.disk().troubles() == before => Err(Trouble::Broken(
-            format!("the log has not failed, the disk works, and yet: {what}"),
-        )),
+        Err(Trouble::Refused(what)) if session.disk().troubles() == before => {
+            Err(Trouble::Broken(format!("the log has not failed, the disk works, and yet: {what}")))
+        }
         Err(Trouble::Refused(_)) | Ok(_) => Ok(()),
         Err(broken) => Err(broken),
     }

@@ -161,9 +161,9 @@ impl Session {
         let (id, left) = (unit.id(), Mutex::new(due));
         unit.undo(|record| {
             let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match next.is_some_and(|(lsn, payload)| {
-                lsn == record.lsn() && payload == record.payload()
-            }) {
+            match next
+                .is_some_and(|(lsn, payload)| lsn == record.lsn() && payload == record.payload())
+            {
                 true => Ok(record.payload().to_vec()),
                 false => Err(siding::Error::new(siding::ErrorKind::Callback, "out of turn")),
             }
