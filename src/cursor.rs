@@ -2,19 +2,46 @@
 
 use crate::log::Inner;
 use crate::{OwnedRecord, Record};
-use siding_checkpoint::History;
-use siding_wal::chain::{Forward, Walk};
+use siding_checkpoint::{History, Reading};
+use siding_wal::chain::{Fetch, Forward, Walk};
 use siding_wal::{Lsn, Result};
 use std::sync::Arc;
 
-/// Makes an iterator of owned records of any cursor.
+/// Makes an iterator of owned records of any cursor. It ends behind the first error.
 #[derive(Debug)]
-pub struct Owned<C>(C);
+pub struct Owned<C> {
+    cursor: C,
+    failed: bool,
+}
+
+impl<C> Owned<C> {
+    fn new(cursor: C) -> Self {
+        Self { cursor, failed: false }
+    }
+}
+
+/// Where single records come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// An open log.
+    Log(Arc<Inner>),
+    /// The files of a log that is only looked at.
+    Files(siding_checkpoint::ReadOnly),
+}
+
+impl Source {
+    fn fetch(&self) -> &dyn Fetch {
+        match self {
+            Self::Log(log) => &**log.engine().stream(),
+            Self::Files(files) => files,
+        }
+    }
+}
 
 /// A unit's records, newest to oldest, control records among them.
 #[derive(Debug)]
 pub struct Backward {
-    log: Arc<Inner>,
+    source: Source,
     walk: Walk,
 }
 
@@ -32,7 +59,13 @@ pub struct Committed(pub(crate) siding_checkpoint::Committed);
 
 /// Every record from a position on, up to what was durable when the cursor was made.
 #[derive(Debug)]
-pub struct Records(pub(crate) History);
+pub struct Records(Reader);
+
+#[derive(Debug)]
+enum Reader {
+    Log(History),
+    Files(Reading),
+}
 
 /// Every record from a position on, and those that become durable later. Pins nothing: if it
 /// falls behind what is kept, it says so.
@@ -44,8 +77,12 @@ pub struct Follower {
 }
 
 impl Backward {
-    pub(crate) fn new(log: &Arc<Inner>, unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self { log: Arc::clone(log), walk: Walk::records(unit, head, floor) }
+    pub(crate) fn new(source: Source, unit: u64, head: Lsn, floor: Lsn) -> Self {
+        Self { source, walk: Walk::records(unit, head, floor) }
+    }
+
+    pub(crate) fn of_log(log: &Arc<Inner>, unit: u64, head: Lsn, floor: Lsn) -> Self {
+        Self::new(Source::Log(Arc::clone(log)), unit, head, floor)
     }
 
     /// The next older record; none at the end of the chain. One read of the disk at most, none
@@ -56,14 +93,14 @@ impl Backward {
     /// What is wrong with the record.
     #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        let step = self.walk.step(&**self.log.engine().stream())?;
+        let step = self.walk.step(self.source.fetch())?;
         Ok(step.map(|(lsn, header)| Record::new(lsn, header, self.walk.payload())))
     }
 
     /// An iterator of owned records.
     #[must_use]
     pub fn owned(self) -> Owned<Self> {
-        Owned(self)
+        Owned::new(self)
     }
 }
 
@@ -86,7 +123,7 @@ impl Effects {
     /// An iterator of owned records.
     #[must_use]
     pub fn owned(self) -> Owned<Self> {
-        Owned(self)
+        Owned::new(self)
     }
 }
 
@@ -108,11 +145,19 @@ impl Committed {
     /// An iterator of owned records.
     #[must_use]
     pub fn owned(self) -> Owned<Self> {
-        Owned(self)
+        Owned::new(self)
     }
 }
 
 impl Records {
+    pub(crate) fn of_log(history: History) -> Self {
+        Self(Reader::Log(history))
+    }
+
+    pub(crate) fn of_files(reading: Reading) -> Self {
+        Self(Reader::Files(reading))
+    }
+
     /// The next record; none at the end.
     ///
     /// # Errors
@@ -120,14 +165,26 @@ impl Records {
     /// What is wrong with the log.
     #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        let step = self.0.step()?;
+        let step = match &mut self.0 {
+            Reader::Log(history) => history.step()?,
+            Reader::Files(reading) => reading.step()?,
+        };
         Ok(step.map(|(lsn, header, payload)| Record::new(lsn, header, payload)))
+    }
+
+    /// Bytes that were read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        match &self.0 {
+            Reader::Log(history) => history.bytes_read(),
+            Reader::Files(reading) => reading.bytes_read(),
+        }
     }
 
     /// An iterator of owned records.
     #[must_use]
     pub fn owned(self) -> Owned<Self> {
-        Owned(self)
+        Owned::new(self)
     }
 }
 
@@ -155,7 +212,12 @@ macro_rules! owned_iterator {
             type Item = Result<OwnedRecord>;
 
             fn next(&mut self) -> Option<Self::Item> {
-                self.0.next().map(|record| record.map(|record| record.to_owned())).transpose()
+                if self.failed {
+                    return None;
+                }
+                let record = self.cursor.next().map(|record| record.map(|it| it.to_owned()));
+                self.failed = record.is_err();
+                record.transpose()
             }
         }
     )*};

@@ -51,7 +51,7 @@ impl InDoubt {
     /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
     pub fn records_backward(&self) -> Result<Backward> {
         let (head, floor) = self.chain()?;
-        Ok(Backward::new(&self.log, self.unit, head, floor))
+        Ok(Backward::of_log(&self.log, self.unit, head, floor))
     }
 
     /// What a commit will apply: oldest to newest, without what was rolled back.

@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod admin;
 mod commit;
 mod cursor;
 mod decided;
 mod in_doubt;
 mod log;
 mod options;
+mod read_only;
 mod record;
 mod recovery;
 mod ticket;
@@ -18,14 +20,19 @@ pub use decided::{Decided, Outcome};
 pub use in_doubt::InDoubt;
 pub use log::Log;
 pub use options::{Durability, Options};
+pub use read_only::ReadOnly;
 pub use record::{OwnedRecord, Record};
 pub use recovery::{InFlight, Recovery};
 pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 
-pub use siding_checkpoint::{Pin, PinKind, Positions, Progress, Report, UnitInfo};
-pub use siding_wal::disk::Backend;
-pub use siding_wal::format::{Discipline, Kind, UnitState};
+pub use siding_checkpoint::{
+    Finding, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState, UnitInfo, Usage,
+    Verification,
+};
+pub use siding_wal::disk::{Backend, Owner};
+pub use siding_wal::format::{Cause, Discipline, Kind, UnitState};
+pub use siding_wal::read::{Identity, Row};
 pub use siding_wal::{Error, ErrorKind, Lsn, Result};
 
 /// The traits of the disk and the clock, for those who bring their own.

@@ -1,16 +1,19 @@
 //! An open log.
 
+use crate::admin::{self, Operators, Resolver};
 use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
-    Record, Records, Recovery, UnitOfWork,
+    ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, Pin, Positions, Report, UnitInfo};
+use siding_checkpoint::{Engine, Pin, Positions, Progress, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
+use siding_wal::disk::{Clock, Door, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
 use siding_wal::stream::RecordBuf;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 /// What every handle of one open log shares.
@@ -18,6 +21,10 @@ pub(crate) struct Inner {
     engine: Arc<Engine>,
     durability: Durability,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether recovery is finished: before that nobody from outside decides anything.
+    in_use: AtomicBool,
+    door: OnceLock<Arc<Door>>,
+    resolver: Option<Resolver>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -31,10 +38,40 @@ impl Inner {
         engine: Arc<Engine>,
         threads: bool,
         durability: Durability,
-        _admin: Option<PathBuf>,
+        operators: Operators,
     ) -> Result<Arc<Self>> {
         let handles = if threads { Engine::spawn(&engine)? } else { Vec::new() };
-        Ok(Arc::new(Self { engine, durability, threads: Mutex::new(handles) }))
+        let log = Arc::new(Self {
+            engine,
+            durability,
+            threads: Mutex::new(handles),
+            in_use: AtomicBool::new(false),
+            door: OnceLock::new(),
+            resolver: operators.resolver,
+        });
+        if let Some(directory) = &operators.door {
+            let (door, thread) = admin::open(&log, directory)?;
+            let _ = log.door.set(door);
+            log.threads().push(thread);
+        }
+        Ok(log)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Recovery is finished.
+    pub(crate) fn in_use(&self) {
+        self.in_use.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -79,10 +116,13 @@ impl Inner {
     }
 
     fn shut_down(&self) {
+        if let Some(door) = self.door.get() {
+            door.close();
+        }
         self.engine.abandon();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = std::mem::take(&mut *self.threads());
         let this = std::thread::current().id();
-        for thread in threads.drain(..).filter(|thread| thread.thread().id() != this) {
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != this) {
             let _ = thread.join();
         }
         self.engine.release();
@@ -122,6 +162,36 @@ impl Log {
     /// The next open does the same again.
     pub fn open(path: impl AsRef<Path>) -> Result<Recovery> {
         Options::new().open(path)
+    }
+
+    /// Looks at the log in a directory: takes no lock, writes nothing, and another process may
+    /// have it open meanwhile. A log that an open would refuse for what stands behind its
+    /// segment headers is shown as far as it can be read; [`ReadOnly::trouble`] says why.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no log; or what is there cannot be a log: a foreign
+    /// file, a missing segment, a damaged header.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<ReadOnly> {
+        ReadOnly::open(path.as_ref())
+    }
+
+    /// Verifies the log in a directory, whether somebody has it open or not: every file, header,
+    /// batch and record, chains and keypoints. Writes nothing, and reads all of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no log, or the directory cannot be read. What is wrong with a log is no error,
+    /// but a [`Finding`](crate::Finding).
+    pub fn verify(
+        path: impl AsRef<Path>,
+        progress: impl Fn(&Progress),
+    ) -> Result<crate::Verification> {
+        let path = path.as_ref();
+        let disk = open_dir_read_only(path)
+            .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        siding_checkpoint::verify(&disk, &clock, &progress)
     }
 
     /// Begins a unit of work. Writes nothing.
@@ -181,7 +251,7 @@ impl Log {
         drop(core);
         let (head, floor) = chain
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))?;
-        Ok(Backward::new(&self.inner, unit, head, floor))
+        Ok(Backward::of_log(&self.inner, unit, head, floor))
     }
 
     /// Every record from `from` on, up to what is durable now.
@@ -190,7 +260,7 @@ impl Log {
     ///
     /// [`ErrorKind::Trimmed`] below the oldest position kept; zero stands for that position.
     pub fn records(&self, from: Lsn) -> Result<Records> {
-        Ok(Records(self.inner.engine.history(from)?))
+        Ok(Records::of_log(self.inner.engine.history(from)?))
     }
 
     /// Every record from `from` on, and those that become durable later.

@@ -1,11 +1,11 @@
 //! An opened log that is not yet in use: what restart hands back.
 
+use crate::admin::Operators;
 use crate::log::Inner;
 use crate::{Backward, Committed, Decided, Durability, InDoubt, Log, Record, Records};
 use siding_checkpoint::{Engine, Report};
 use siding_wal::format::UnitState;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// An opened log, before it is used: redo, undo, resolve, then [`Recovery::finish`].
@@ -21,10 +21,10 @@ impl Recovery {
         engine: Arc<Engine>,
         threads: bool,
         durability: Durability,
-        admin: Option<PathBuf>,
+        operators: Operators,
     ) -> Result<Self> {
         let from = engine.stream().bounds().redo;
-        let log = Inner::start(engine, threads, durability, admin)?;
+        let log = Inner::start(engine, threads, durability, operators)?;
         Ok(Self { log, from })
     }
 
@@ -67,7 +67,7 @@ impl Recovery {
     ///
     /// Durable data that is damaged or gone.
     pub fn history(&self) -> Result<Records> {
-        Ok(Records(self.log.engine().history(self.from)?))
+        Ok(Records::of_log(self.log.engine().history(self.from)?))
     }
 
     /// Units that were neither prepared nor decided, or are not yet undone. Under repeat history
@@ -135,6 +135,7 @@ impl Recovery {
             }
         }
         engine.start_undo();
+        self.log.in_use();
         Ok(Log::new(self.log))
     }
 }
@@ -166,7 +167,7 @@ impl InFlight {
         let (head, floor) = unit.ok_or_else(|| {
             Error::new(ErrorKind::UnitEnded, format!("unit {:#x} has ended", self.unit))
         })?;
-        Ok(Backward::new(&self.log, self.unit, head, floor))
+        Ok(Backward::of_log(&self.log, self.unit, head, floor))
     }
 
     /// Undoes it: `undo` sees each record that no compensation has undone, newest first, undoes

@@ -146,7 +146,7 @@ impl UnitOfWork {
         let unit = core.units.get(self.unit);
         let (head, floor) = unit.map_or((Lsn::ZERO, Lsn::MAX), |unit| (unit.head, unit.floor));
         drop(core);
-        Ok(Backward::new(&self.log, self.unit, head, floor))
+        Ok(Backward::of_log(&self.log, self.unit, head, floor))
     }
 
     /// Commits; returns the position just behind COMMIT once it is durable (at once under

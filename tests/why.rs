@@ -1,4 +1,5 @@
 //! What a log says of itself to people: ages and pins.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use siding::{Options, PinKind, Result};
 

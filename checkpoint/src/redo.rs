@@ -5,9 +5,11 @@
 //! history: every record from the redo position on.
 
 use crate::engine::Engine;
+use crate::steps::{Steps, scan_from};
 use siding_wal::chain::Forward as Chain;
-use siding_wal::format::{BATCH_HEADER_LEN, Decision, Kind, RecordHeader, wide};
+use siding_wal::format::{Decision, Kind, RecordHeader, wide};
 use siding_wal::read::{Forward, Step};
+use siding_wal::write::Commits;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,22 +40,15 @@ impl Engine {
         Ok(())
     }
 
-    /// A scan from `lsn` to what is durable now; an end before that is a loss.
-    fn scan_from(&self, lsn: Lsn) -> Result<Forward> {
-        let limit = self.stream().core().writer.durable();
-        let segments = self.stream().segments();
-        let number = segments.number_of(lsn);
-        let last = segments.last().map_or(0, |last| last.number);
-        let scan = if number > last {
-            // The end of a full segment, before the next one is opened.
-            Forward::from_lsn(&segments, Lsn::new(segments.first_lsn(number).get() - 1))
-        } else if lsn.is_zero() || segments.is_void(lsn) {
-            let oldest = segments.oldest_number().unwrap_or(0);
-            Forward::from_segment(&segments, oldest.max(number))
-        } else {
-            Forward::from_lsn(&segments, lsn)
-        };
-        Ok(scan?.limit(limit).known_durable(limit))
+    /// What is durable now.
+    fn durable(&self) -> Lsn {
+        self.stream().core().writer.durable()
+    }
+
+    /// A scan from `lsn` to `limit`, which is durable: an end before that is a loss.
+    fn scan_from(&self, lsn: Lsn, limit: Lsn) -> Result<Forward> {
+        let scan = scan_from(&self.stream().segments(), lsn)?;
+        Ok(scan.limit(limit).known_durable(limit))
     }
 
     /// What a scan that stands at `position` says of trouble there: below the oldest position it
@@ -76,8 +71,11 @@ impl Engine {
     /// As [`Engine::check_redo`].
     pub fn committed(self: &Arc<Self>, redo: Lsn) -> Result<Committed> {
         self.check_redo(redo)?;
+        let limit = self.durable();
         Ok(Committed {
-            scan: Some(self.scan_from(redo)?),
+            scan: Some(self.scan_from(redo, limit)?),
+            limit,
+            seen: Commits::default(),
             engine: Arc::clone(self),
             redo,
             found: VecDeque::new(),
@@ -97,8 +95,9 @@ impl Engine {
             return Err(Error::new(ErrorKind::Trimmed, what).at(from));
         }
         let from = from.max(oldest);
-        let scan = self.scan_from(from).map_err(|error| self.behind(from, error))?;
-        Ok(History { engine: Arc::clone(self), scan, from, next: None })
+        let scan =
+            self.scan_from(from, self.durable()).map_err(|error| self.behind(from, error))?;
+        Ok(History { engine: Arc::clone(self), steps: Steps::new(scan, from) })
     }
 }
 
@@ -119,6 +118,9 @@ pub struct Committed {
     engine: Arc<Engine>,
     scan: Option<Forward>,
     redo: Lsn,
+    limit: Lsn,
+    /// What the COMMITs so far need; exact, where a keypoint's table speaks of whole segments.
+    seen: Commits,
     found: VecDeque<Found>,
     chain: Option<(Chain, Lsn)>,
 }
@@ -162,6 +164,9 @@ impl Committed {
             Step::Batch(_) => {}
             Step::Limit => {
                 self.scan = None;
+                if self.redo <= self.engine.stream().bounds().redo {
+                    self.engine.stream().core().commits.learn(self.limit, &self.seen);
+                }
                 return Ok(false);
             }
             Step::End(verdict) => {
@@ -182,6 +187,7 @@ impl Committed {
                     .at(lsn)
                     .caused_by(malformed)
             })?;
+            self.seen.note(next, decision.oldest);
             self.found.push_back(Found {
                 unit: header.unit,
                 head: header.prev,
@@ -197,10 +203,7 @@ impl Committed {
 #[derive(Debug)]
 pub struct History {
     engine: Arc<Engine>,
-    scan: Forward,
-    from: Lsn,
-    /// Where the next record of the batch at hand stands; none if there is no batch.
-    next: Option<Lsn>,
+    steps: Steps,
 }
 
 impl History {
@@ -210,37 +213,22 @@ impl History {
     ///
     /// What is wrong with the log; nothing more follows.
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8])>> {
-        let lsn = loop {
-            if let Some(next) = self.next {
-                match self.scan.records().starting_at(next).next() {
-                    Some((lsn, header, _)) => {
-                        self.next = Some(lsn.plus(wide(header.padded_len())));
-                        if lsn >= self.from {
-                            break lsn;
-                        }
-                        continue;
-                    }
-                    None => self.next = None,
-                }
-            }
-            match self.scan.next_batch()? {
-                Step::Batch(batch) => self.next = Some(batch.lsn.plus(wide(BATCH_HEADER_LEN))),
-                Step::Limit => return Ok(None),
-                Step::End(verdict) => {
-                    let trouble = verdict.refusal();
-                    let position = self.scan.position();
-                    let trouble = trouble.map(|error| self.engine.behind(position, error));
-                    return trouble.map_or(Ok(None), Err);
-                }
-            }
-        };
-        Ok(self.scan.records().starting_at(lsn).next())
+        let position = self.steps.position();
+        self.steps.step().map_err(|error| {
+            let position = error.lsn().unwrap_or(position);
+            self.engine.behind(position, error)
+        })
+    }
+
+    /// Bytes that were read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.steps.bytes_read()
     }
 
     /// Lets the cursor go on to what has become durable since.
     pub fn advance(&mut self) {
-        let stream = self.engine.stream();
-        let limit = stream.core().writer.durable();
-        self.scan.advance(&stream.segments(), limit);
+        let limit = self.engine.durable();
+        self.steps.advance(&self.engine.stream().segments(), limit);
     }
 }

@@ -134,6 +134,12 @@ impl Error {
         self
     }
 
+    /// What happened, without where, why and what to do now.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+
     /// What kind of thing went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -71,6 +71,17 @@ pub(crate) fn base(found: &Survey) -> Result<Analysis> {
 }
 
 impl Analysis {
+    /// Nothing is known of what lives: the last keypoint cannot be read.
+    pub(crate) fn unknown(found: &Survey) -> Self {
+        let bounds = Bounds {
+            oldest: found.oldest,
+            keypoint_begin: found.keypoint.0,
+            keypoint_end: found.keypoint.1,
+            redo: Lsn::ZERO,
+        };
+        Self { bounds, ..Self::default() }
+    }
+
     fn begin_with(&mut self, table: Table) {
         self.note_keypoint(&table);
         for entry in table.units {
@@ -127,6 +138,11 @@ impl Analysis {
         Ok(())
     }
 
+    /// The smallest position that committed units pin; [`Lsn::MAX`] under repeat history.
+    pub(crate) fn pinned_by_commits(&self) -> Lsn {
+        if self.repeats { Lsn::MAX } else { self.commits.need(self.bounds.redo) }
+    }
+
     /// Whether the live segments reach back to everything that is needed.
     pub(crate) fn whole(&self, found: &Survey) -> Result<()> {
         let Some(first) = found.segments.oldest_number() else { return Ok(()) };
@@ -139,10 +155,7 @@ impl Analysis {
                 .advise("restore the directory from a copy"));
         }
         let mut need = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
-        if !self.repeats {
-            need = need.min(self.commits.need(self.bounds.redo));
-        }
-        need = need.min(self.bounds.redo.max(self.bounds.oldest));
+        need = need.min(self.pinned_by_commits()).min(self.bounds.redo.max(self.bounds.oldest));
         if need < reach && !need.is_zero() {
             let missing = reach.since(need).div_ceil(self.segment_size.max(1));
             let what = format!("{missing} segments that are still needed are missing");

@@ -74,6 +74,7 @@ pub(super) fn create(
         unit_block: block,
     };
     let report = Report {
+        log_id: settings.log_id,
         created: true,
         letter: ' ',
         end_name: "new log",

@@ -15,7 +15,7 @@
 //!
 //! Only then is anything handed to the embedder.
 
-mod analysis;
+pub(crate) mod analysis;
 mod create;
 mod place;
 
@@ -96,6 +96,8 @@ const READ_AHEAD: usize = 4;
 /// What an open found and did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// The log's random number. Store it with a snapshot: one of another log is told apart.
+    pub log_id: [u8; 16],
     /// Whether the log was created.
     pub created: bool,
     /// Whether it had been closed cleanly.

@@ -225,6 +225,7 @@ impl Place<'_> {
         }
         notes.push(format!("{} units live", found.live()));
         Report {
+            log_id: settings.log_id,
             created: false,
             clean,
             letter: self.verdict.row.letter,

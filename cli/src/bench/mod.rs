@@ -5,6 +5,7 @@
 
 mod append;
 mod commit;
+mod memory;
 mod scan;
 
 use clap::Args;
@@ -52,14 +53,36 @@ pub(crate) struct Measured {
     pub(crate) floor: Option<f64>,
 }
 
+/// What a value is held against where there is no floor.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Least(f64),
+    Most(f64),
+}
+
+impl Limit {
+    fn bound(self) -> f64 {
+        match self {
+            Self::Least(bound) | Self::Most(bound) => bound,
+        }
+    }
+
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Self::Least(bound) => value >= bound,
+            Self::Most(bound) => value <= bound,
+        }
+    }
+}
+
 struct Figure {
     name: &'static str,
     unit: &'static str,
     what: &'static str,
     /// The ratio to the floor that is wanted; value per floor, larger is better.
     goal: Option<f64>,
-    /// A value that is wanted where there is no floor.
-    least: Option<f64>,
+    /// What is wanted where there is no floor.
+    limit: Option<Limit>,
     run: fn(&Effort) -> Result<Measured>,
 }
 
@@ -69,7 +92,7 @@ const FIGURES: &[Figure] = &[
         unit: "commits/s",
         what: "durable commits of 128 B by one thread; floor: bare durable writes of one unit",
         goal: Some(0.85),
-        least: None,
+        limit: None,
         run: |effort| commit::single(effort, 128),
     },
     Figure {
@@ -77,7 +100,7 @@ const FIGURES: &[Figure] = &[
         unit: "commits/s",
         what: "durable commits of 1 KiB by one thread; floor: bare durable writes of the size",
         goal: Some(0.85),
-        least: None,
+        limit: None,
         run: |effort| commit::single(effort, 1024),
     },
     Figure {
@@ -85,7 +108,7 @@ const FIGURES: &[Figure] = &[
         unit: "commits/s",
         what: "durable commits of 16 KiB by one thread; floor: bare durable writes of the size",
         goal: Some(0.85),
-        least: None,
+        limit: None,
         run: |effort| commit::single(effort, 16384),
     },
     Figure {
@@ -93,7 +116,7 @@ const FIGURES: &[Figure] = &[
         unit: "commits/s",
         what: "durable commits of 256 B by 32 threads; floor: the same by one thread",
         goal: Some(10.0),
-        least: None,
+        limit: None,
         run: |effort| commit::group(effort, 32, 256),
     },
     Figure {
@@ -101,7 +124,7 @@ const FIGURES: &[Figure] = &[
         unit: "units/s",
         what: "prepare and commit of one unit of 128 B; floor: single commits",
         goal: Some(0.47),
-        least: None,
+        limit: None,
         run: commit::prepare_commit,
     },
     Figure {
@@ -109,15 +132,31 @@ const FIGURES: &[Figure] = &[
         unit: "records/s",
         what: "appends of 256 B by one thread, not durable, while the ring has room",
         goal: None,
-        least: Some(5e6),
+        limit: Some(Limit::Least(5e6)),
         run: |effort| append::records(effort, 256),
+    },
+    Figure {
+        name: "memory_unit",
+        unit: "B/unit",
+        what: "memory a live unit takes, beside the ring; at most 1 KiB",
+        goal: None,
+        limit: Some(Limit::Most(1024.0)),
+        run: memory::unit,
+    },
+    Figure {
+        name: "memory_ring",
+        unit: "B",
+        what: "memory of a log beside its live units; floor: the ring",
+        goal: None,
+        limit: None,
+        run: memory::ring,
     },
     Figure {
         name: "scan_cold",
         unit: "bytes/s",
         what: "restart scan of 256 B records, past the page cache; floor: a bare scan",
         goal: Some(0.6),
-        least: None,
+        limit: None,
         run: scan::cold,
     },
 ];
@@ -160,10 +199,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
 
 fn print(figure: &Figure, measured: Measured, json: bool) -> bool {
     let ratio = measured.floor.map(|floor| measured.value / floor);
-    let goal = figure.goal.or(figure.least);
-    let met = match (ratio, figure.goal, figure.least) {
+    let goal = figure.goal.or(figure.limit.map(Limit::bound));
+    let met = match (ratio, figure.goal, figure.limit) {
         (Some(ratio), Some(goal), _) => ratio >= goal,
-        (_, _, Some(least)) => measured.value >= least,
+        (_, _, Some(limit)) => limit.holds(measured.value),
         _ => true,
     };
     if json {

@@ -2,7 +2,7 @@
 
 use super::Done;
 use crate::Lsn;
-use crate::disk::AlignedBuf;
+use crate::disk::{ALIGNMENT, AlignedBuf};
 use crate::format::{
     BATCH_HEADER_LEN, BatchHeader, LogId, RECORD_ALIGN, RecordHeader, Seed, disk_len, size, wide,
 };
@@ -136,9 +136,9 @@ impl Batch {
         self.data
     }
 
-    /// Bytes of memory it holds.
+    /// Bytes of memory it holds, with what alignment costs.
     pub(super) fn held(&self) -> usize {
-        self.data.capacity()
+        self.data.capacity().saturating_add(ALIGNMENT)
     }
 }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Buffers kept for the next batches.
-const POOL: usize = 8;
+const POOL: usize = 4;
 
 /// Which share of memory and disk a record may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,11 +266,17 @@ impl Writer {
         }
     }
 
-    /// Lets go of the oldest durable batches, which readers of recent records get from memory.
+    /// Lets go of the oldest durable batches, which readers of recent records get from memory,
+    /// then of spare buffers, until all of it fits into the ring.
     fn evict(&mut self) {
-        while self.held > self.ring_size {
+        loop {
+            let spare: usize = self.pool.iter().map(AlignedBuf::capacity).sum();
+            if self.held.saturating_add(spare) <= self.ring_size {
+                return;
+            }
             let durable = self.durable;
             let Some(batch) = self.queue.pop_front_if(|batch| batch.end <= durable) else {
+                self.pool.clear();
                 return;
             };
             self.held = self.held.saturating_sub(batch.held());

@@ -165,6 +165,11 @@ fn a_discipline_is_known() {
 fn other_magic_under_a_good_checksum_is_another_format() {
     assert_eq!(changed_header(|bytes| bytes[0] = b'X'), Err(HeaderError::Foreign));
     assert_eq!(changed_slot(|bytes| bytes[0] = b'X'), Err(Malformed::Field("magic")));
+    let mut batch = samples::batch_header().encode(&LOG_ID);
+    batch[0] = b'X';
+    let crc = crc32c::crc32c(&[&LOG_ID, &batch[..44]].concat());
+    batch[44..].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(BatchHeader::decode(&batch, &LOG_ID), Err(Malformed::Field("magic")));
 }
 
 #[test]
@@ -228,4 +233,18 @@ fn a_gid_has_a_byte_and_a_fork_has_moved() {
     assert_eq!(PreparePayload::decode(&prepare.encode()), Err(Malformed::Field("gid")));
     let fork = ForkPayload { moves: 0, ..samples::fork() };
     assert_eq!(ForkPayload::decode(&fork.encode()), Err(Malformed::Field("moves")));
+}
+
+#[test]
+fn a_header_torn_over_zeros_is_damaged_and_not_foreign() {
+    let mut bytes = segment_header().encode();
+    // Any part of the magic may have got there, in any order.
+    for present in 0..255_u32 {
+        let magic: Vec<u8> =
+            (0..8).map(|at| if present >> at & 1 == 1 { b"SIDINGLG"[at] } else { 0 }).collect();
+        bytes[..8].copy_from_slice(&magic);
+        assert_eq!(SegmentHeader::decode(&bytes), header_field("magic"));
+        bytes[usize::try_from(present.trailing_ones()).unwrap()] = b'X';
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Foreign));
+    }
 }
