@@ -5,6 +5,7 @@ use crate::open::{Config, Opened, Report};
 use crate::undo::UndoHandler;
 use siding_wal::disk::{DirLock, FutexWord};
 use siding_wal::format::{ClosePayload, Kind, MarkPayload, UnitState};
+use siding_wal::seeded;
 use siding_wal::stream::Stream;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::cell::Cell;
@@ -275,6 +276,9 @@ impl Engine {
         self.stream.flush()?;
         let payload: ClosePayload = self.mark_payload();
         let placed = self.stream.append_first(Kind::Close, &payload.encode())?;
+        if seeded!(CleanBeforeClose) {
+            self.stream.write_control(true)?;
+        }
         self.stream.ensure_durable(placed.next)?;
         self.closed.store(true, Ordering::Release);
         self.stream.write_control(true)?;

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use siding_wal::format::{
     KeypointBegin, KeypointChunk, KeypointEnd, Kind, RecordHeader, SegmentEntry, UnitEntry,
 };
+use siding_wal::seeded;
 use siding_wal::stream::Stream;
 use siding_wal::write::Placed;
 use siding_wal::{Lsn, Result};
@@ -128,6 +129,9 @@ impl Engine {
     /// The keypoint counts, or the one before it does; nothing is lost either way.
     pub fn keypoint(&self) -> Result<Lsn> {
         let _one_at_a_time = self.one_keypoint();
+        if seeded!(TrimPastKeypoint) {
+            self.trim()?;
+        }
         let begin = match self.keypoint_stands() {
             Some(begin) => begin,
             None => self.write_keypoint()?,
@@ -204,7 +208,10 @@ impl Engine {
         let entry = |number: u64| {
             let (from, to) = (segments.first_lsn(number), segments.first_lsn(number + 1));
             let from = if segments.number_of(redo) == number { redo } else { from };
-            let commit_low = commits.need_between(from, to);
+            let commit_low = match seeded!(KeypointForgetsCommitMinima) {
+                true => Lsn::MAX,
+                false => commits.need_between(from, to),
+            };
             SegmentEntry { number, directory: Lsn::ZERO, commit_low }
         };
         (first..=last).map(entry).collect()

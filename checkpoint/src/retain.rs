@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::live::age_ms;
 use siding_wal::Lsn;
 use siding_wal::format::UnitState;
+use siding_wal::seeded;
 use siding_wal::stream::Bounds;
 use siding_wal::units::{Unit, Units};
 
@@ -59,7 +60,8 @@ impl Facts<'_> {
     /// Nothing at or above this position may be trimmed.
     fn trim_point(&self) -> Lsn {
         let low = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
-        self.bounds.keypoint_begin.min(self.bounds.redo).min(low).min(self.commits_need)
+        let commits = if seeded!(TrimForgetsCommits) { Lsn::MAX } else { self.commits_need };
+        self.bounds.keypoint_begin.min(self.bounds.redo).min(low).min(commits)
     }
 
     /// Every pin, the one that holds most first.
@@ -114,6 +116,10 @@ impl Facts<'_> {
 impl Engine {
     /// Nothing at or above this position may be trimmed.
     pub(crate) fn trim_point(&self) -> Lsn {
+        if seeded!(TrimPastKeypoint) {
+            let core = self.stream().core();
+            return core.redo().min(core.units.live_low()).min(core.commits.need(core.redo()));
+        }
         self.with_facts(|facts| facts.trim_point())
     }
 

@@ -5,12 +5,34 @@
 
 #![forbid(unsafe_code)]
 
+/// Whether a bug is seeded here: never, without the feature `seeded-bugs`.
+#[cfg(not(feature = "seeded-bugs"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! seeded {
+    ($bug:ident) => {
+        false
+    };
+}
+
+/// Whether a bug is seeded here.
+#[cfg(feature = "seeded-bugs")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! seeded {
+    ($bug:ident) => {
+        $crate::seeded::is_seeded($crate::seeded::Bug::$bug)
+    };
+}
+
 pub mod chain;
 pub mod disk;
 mod error;
 pub mod format;
 mod lsn;
 pub mod read;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;
 pub mod stream;
 pub mod units;
 pub mod write;

@@ -8,6 +8,7 @@ use super::{Config, Report, settings};
 use siding_wal::disk::{AlignedBuf, Clock, Disk};
 use siding_wal::format::{ControlSlot, HEADER_LEN, SegmentHeader, segment_file_name, size};
 use siding_wal::read::{Identity, Segment, Segments, Survey};
+use siding_wal::seeded;
 use siding_wal::stream::{
     AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_control, create_filled, write_slot,
 };
@@ -136,7 +137,7 @@ pub(super) fn header(
         oldest: bounds.oldest,
         keypoint_begin: bounds.keypoint_begin,
         keypoint_end: bounds.keypoint_end,
-        unit_block,
+        unit_block: unit_block.saturating_sub(u32::from(seeded!(UnitBlockUnsynced))),
         created_ms: clock.wall_ms(),
     }
 }

@@ -10,9 +10,6 @@ const SPARE_FILES: u64 = 9;
 
 /// Restarts the log, holds it to its promises, and has it work.
 pub(super) fn check(session: &mut Session) -> Result<()> {
-    if let Some(what) = session.model.broken.clone() {
-        return Err(Trouble::Broken(what));
-    }
     if session.disk().free_bytes().is_some() {
         on_a_full_disk(session)?;
     }
@@ -46,6 +43,15 @@ pub(super) fn check(session: &mut Session) -> Result<()> {
     session.kill();
     session.look(Some(session.model.snapshot))?;
     Ok(())
+}
+
+/// Goes on as an embedder would whose files are as they were.
+pub(super) fn go_on(session: &mut Session) -> Result<()> {
+    session.disk().set_capacity(None);
+    session.open()?;
+    session.transact(&[50])?;
+    session.redo_from()?;
+    session.keypoint()
 }
 
 /// Something of everything, durably. Returns a position below which nothing is to be redone.

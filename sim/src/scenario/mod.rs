@@ -116,11 +116,36 @@ impl Scenario {
     /// If what comes before the scenario does not go well on a healthy disk.
     #[allow(clippy::panic, reason = "there is nothing to sweep then")]
     pub fn sweep(self, seed: u64) -> Sweep<'static, Model> {
+        self.sweep_with(seed, check::check)
+    }
+
+    /// The same, with a check that only goes on as an embedder would: it restarts, commits a
+    /// unit, reports its redo position and takes a keypoint. What that breaks, the next check
+    /// finds: so it is for crashes in a row.
+    ///
+    /// # Panics
+    ///
+    /// As [`Scenario::sweep`].
+    pub fn restarts(self, seed: u64) -> Sweep<'static, Model> {
+        self.sweep_with(seed, check::go_on)
+    }
+
+    fn sweep_with(self, seed: u64, check: Step) -> Sweep<'static, Model> {
         let (start, model) = self.start(seed).unwrap_or_else(|trouble| {
             panic!("{}: {trouble:?}", self.name);
         });
         let run = move |disk: Arc<SimDisk>| self.play(disk, model.clone());
-        Sweep::new(self.name, start, run, move |disk, model| self.check(disk, model)).seed(seed)
+        let check = move |disk, model: &mut Model| {
+            let mut session = Session::new(disk, self.setup, std::mem::take(model));
+            let result = match session.model.broken.clone() {
+                Some(what) => Err(Trouble::Broken(what)),
+                None => check(&mut session),
+            };
+            session.kill();
+            *model = session.model;
+            result
+        };
+        Sweep::new(self.name, start, run, check).seed(seed)
     }
 
     /// The calls that the scenario makes of the disk.
@@ -151,14 +176,6 @@ impl Scenario {
         }
         session.kill();
         session.model
-    }
-
-    fn check(self, disk: Arc<SimDisk>, model: &mut Model) -> Result<()> {
-        let mut session = Session::new(disk, self.setup, std::mem::take(model));
-        let result = check::check(&mut session);
-        session.kill();
-        *model = session.model;
-        result
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(sequence: Option<u64>, unit_block: u32) -> Self {
-        Self { sequence, unit_block }
+        let before = u32::from(crate::seeded!(UnitBlockUnsynced));
+        Self { sequence, unit_block: unit_block.saturating_sub(before) }
     }
 }
 

@@ -156,13 +156,19 @@ impl Stream {
         match action {
             Action::Write { batch, durable } => {
                 let offset = segment.offset_of(batch.start);
-                segment.file.write_at(offset, &[batch.bytes()], *durable).map_err(|cause| {
+                let durable = *durable && !crate::seeded!(AckBeforeSync);
+                segment.file.write_at(offset, &[batch.bytes()], durable).map_err(|cause| {
                     failure("a batch cannot be written", cause).at(batch.start).file(name)
                 })
             }
+            _ if crate::seeded!(AckBeforeSync) => Ok(()),
             _ => segment
                 .file
                 .sync()
+                .or_else(|cause| match crate::seeded!(RetriedFsync) {
+                    true => segment.file.sync(),
+                    false => Err(cause),
+                })
                 .map_err(|cause| failure("the segment cannot be synced", cause).file(name)),
         }
     }

@@ -345,7 +345,8 @@ impl Units {
             self.gids.insert(entry.gid.clone(), GidHolder::Ending(next));
         }
         // A read of what it wrote, or a crash that loses END, still needs all of it.
-        self.ending.insert(next, Ending { unit, pin: entry.live_low(), gid: entry.gid });
+        let pin = if crate::seeded!(EndUnpinsEarly) { Lsn::MAX } else { entry.live_low() };
+        self.ending.insert(next, Ending { unit, pin, gid: entry.gid });
     }
 
     /// Everything below `durable` is: units whose END lies there pin nothing more.

@@ -1,0 +1,81 @@
+//! Wrong versions of single decisions, which the test rig must find.
+//!
+//! Compiled only with the feature `seeded-bugs`. Where a decision can go wrong on purpose it asks
+//! `seeded!`, which without the feature is the literal `false`: nothing is left of it.
+
+use std::cell::Cell;
+
+/// A decision that can be made wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// A batch counts as durable once it is written.
+    AckBeforeSync,
+    /// After a failed sync it is tried once more, and believed.
+    RetriedFsync,
+    /// A failed sync of the open segment by the preparer is nobody's business.
+    FillSyncIgnored,
+    /// The next segment's header is written while batches before it are not synced.
+    HeaderBeforeDurable,
+    /// Names are not synced.
+    NoDirectorySync,
+    /// A recycled segment is used although the sync of its new name failed.
+    RecycledNameUnsynced,
+    /// The old header of a recycled segment is overwritten, and that is not synced.
+    RecycledHeaderUnsynced,
+    /// Checksums and the scan do not look at incarnations.
+    StaleSegmentAccepted,
+    /// The block that unit ids are taken from is not written down.
+    UnitBlockUnsynced,
+    /// A unit pins nothing once its END is appended.
+    EndUnpinsEarly,
+    /// Log is trimmed as a keypoint that is not written yet would allow.
+    TrimPastKeypoint,
+    /// Trimming forgets that committed units may need records below the redo position.
+    TrimForgetsCommits,
+    /// A keypoint lists no COMMIT minima.
+    KeypointForgetsCommitMinima,
+    /// The control file calls a close clean before CLOSE is durable.
+    CleanBeforeClose,
+}
+
+impl Bug {
+    /// Every bug.
+    pub const ALL: [Self; 14] = [
+        Self::AckBeforeSync,
+        Self::RetriedFsync,
+        Self::FillSyncIgnored,
+        Self::HeaderBeforeDurable,
+        Self::NoDirectorySync,
+        Self::RecycledNameUnsynced,
+        Self::RecycledHeaderUnsynced,
+        Self::StaleSegmentAccepted,
+        Self::UnitBlockUnsynced,
+        Self::EndUnpinsEarly,
+        Self::TrimPastKeypoint,
+        Self::TrimForgetsCommits,
+        Self::KeypointForgetsCommitMinima,
+        Self::CleanBeforeClose,
+    ];
+}
+
+thread_local! {
+    static SEEDED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Whether this thread is to make this bug.
+#[must_use]
+pub fn is_seeded(bug: Bug) -> bool {
+    SEEDED.get() == Some(bug)
+}
+
+/// Runs `f` with a bug on this thread.
+pub fn with<T>(bug: Bug, f: impl FnOnce() -> T) -> T {
+    struct Before(Option<Bug>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            SEEDED.set(self.0);
+        }
+    }
+    let _before = Before(SEEDED.replace(Some(bug)));
+    f()
+}
