@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod admin;
 mod commit;
 mod cursor;
 mod decided;
@@ -30,7 +31,7 @@ pub use siding_checkpoint::{
     Verification,
 };
 pub use siding_wal::disk::{Backend, Owner};
-pub use siding_wal::format::{Discipline, Kind, UnitState};
+pub use siding_wal::format::{Cause, Discipline, Kind, UnitState};
 pub use siding_wal::read::{Identity, Row};
 pub use siding_wal::{Error, ErrorKind, Lsn, Result};
 

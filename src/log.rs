@@ -1,17 +1,19 @@
 //! An open log.
 
+use crate::admin::{self, Operators, Resolver};
 use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
 use siding_checkpoint::{Engine, Pin, Positions, Progress, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
-use siding_wal::disk::{Clock, SystemClock, open_dir_read_only};
+use siding_wal::disk::{Clock, Door, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
 use siding_wal::stream::RecordBuf;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 /// What every handle of one open log shares.
@@ -19,6 +21,10 @@ pub(crate) struct Inner {
     engine: Arc<Engine>,
     durability: Durability,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether recovery is finished: before that nobody from outside decides anything.
+    in_use: AtomicBool,
+    door: OnceLock<Arc<Door>>,
+    resolver: Option<Resolver>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -32,10 +38,40 @@ impl Inner {
         engine: Arc<Engine>,
         threads: bool,
         durability: Durability,
-        _admin: Option<PathBuf>,
+        operators: Operators,
     ) -> Result<Arc<Self>> {
         let handles = if threads { Engine::spawn(&engine)? } else { Vec::new() };
-        Ok(Arc::new(Self { engine, durability, threads: Mutex::new(handles) }))
+        let log = Arc::new(Self {
+            engine,
+            durability,
+            threads: Mutex::new(handles),
+            in_use: AtomicBool::new(false),
+            door: OnceLock::new(),
+            resolver: operators.resolver,
+        });
+        if let Some(directory) = &operators.door {
+            let (door, thread) = admin::open(&log, directory)?;
+            let _ = log.door.set(door);
+            log.threads().push(thread);
+        }
+        Ok(log)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Recovery is finished.
+    pub(crate) fn in_use(&self) {
+        self.in_use.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.in_use.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -80,10 +116,13 @@ impl Inner {
     }
 
     fn shut_down(&self) {
+        if let Some(door) = self.door.get() {
+            door.close();
+        }
         self.engine.abandon();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = std::mem::take(&mut *self.threads());
         let this = std::thread::current().id();
-        for thread in threads.drain(..).filter(|thread| thread.thread().id() != this) {
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != this) {
             let _ = thread.join();
         }
         self.engine.release();

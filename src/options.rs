@@ -1,6 +1,7 @@
 //! How a log is opened.
 
-use crate::{Record, Recovery};
+use crate::admin::{Operators, Resolver};
+use crate::{InDoubt, Outcome, Record, Recovery};
 use siding_checkpoint::{Config, Engine, Progress, open};
 use siding_wal::disk::{Backend, Clock, Disk, SystemClock, open_dir};
 use siding_wal::format::Discipline;
@@ -38,6 +39,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     backend: Backend,
     admin: bool,
+    resolver: Option<Resolver>,
     clock: Arc<dyn Clock>,
 }
 
@@ -65,6 +67,7 @@ impl Options {
             durability: Durability::Durable,
             backend: Backend::Direct,
             admin: false,
+            resolver: None,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -145,10 +148,29 @@ impl Options {
         self
     }
 
-    /// Whether the log answers the `siding` command through a socket in its directory (mode 0600).
+    /// Whether the log answers the `siding` command through a socket in its directory, mode 0600:
+    /// whoever may act as the process's own user may ask, and nobody else. The protocol is in
+    /// `docs/ADMIN.md`. Nobody answers [`Options::without_threads`].
     #[must_use]
     pub fn admin(mut self, admin: bool) -> Self {
         self.admin = admin;
+        self
+    }
+
+    /// Resolves a unit in doubt the way an operator asks for through the admin socket: decides
+    /// it by the handle, and does in the program what its coordinator's decision would have had
+    /// done, under the same locks. The handle is marked as heuristic, with the operator's name.
+    ///
+    /// Under deferred apply no unit is committed through the socket without this: its effects
+    /// would reach the embedder's files at the next restart at the earliest, and never if a later
+    /// redo position was reported meanwhile. What `resolve` holds on to lives as long as the log:
+    /// not the log itself.
+    #[must_use]
+    pub fn resolve(
+        mut self,
+        resolve: impl Fn(InDoubt, Outcome) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.resolver = Some(Arc::new(resolve));
         self
     }
 
@@ -215,6 +237,7 @@ impl Options {
         let opened = open(&disk, &self.clock, &self.config)?;
         let threads = self.config.threads;
         let engine = Engine::new(opened, &mut self.config);
-        Recovery::new(engine, threads, self.durability, admin)
+        let operators = Operators { door: admin.filter(|_| threads), resolver: self.resolver };
+        Recovery::new(engine, threads, self.durability, operators)
     }
 }

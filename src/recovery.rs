@@ -1,11 +1,11 @@
 //! An opened log that is not yet in use: what restart hands back.
 
+use crate::admin::Operators;
 use crate::log::Inner;
 use crate::{Backward, Committed, Decided, Durability, InDoubt, Log, Record, Records};
 use siding_checkpoint::{Engine, Report};
 use siding_wal::format::UnitState;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// An opened log, before it is used: redo, undo, resolve, then [`Recovery::finish`].
@@ -21,10 +21,10 @@ impl Recovery {
         engine: Arc<Engine>,
         threads: bool,
         durability: Durability,
-        admin: Option<PathBuf>,
+        operators: Operators,
     ) -> Result<Self> {
         let from = engine.stream().bounds().redo;
-        let log = Inner::start(engine, threads, durability, admin)?;
+        let log = Inner::start(engine, threads, durability, operators)?;
         Ok(Self { log, from })
     }
 
@@ -135,6 +135,7 @@ impl Recovery {
             }
         }
         engine.start_undo();
+        self.log.in_use();
         Ok(Log::new(self.log))
     }
 }

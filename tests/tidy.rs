@@ -27,12 +27,15 @@ const UNSAFE: [&str; 2] = ["wal/src/disk/map.rs", "wal/src/disk/ring.rs"];
 
 /// The files that read a clock, one a crate.
 const CLOCKS: [&str; 3] =
-    ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "examples/kv/src/locks.rs"];
+    ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "cli/src/demo/process.rs"];
 
 /// The files that start threads: drivers, and the conformance suite, which is a test to be called.
-const THREADS: [&str; 5] = [
+const THREADS: [&str; 8] = [
     "checkpoint/src/threads.rs",
     "cli/src/bench/commit.rs",
+    "cli/src/demo/process.rs",
+    "cli/src/demo/worker.rs",
+    "src/admin.rs",
     "wal/src/disk/conformance.rs",
     "wal/src/read/ahead.rs",
     "wal/src/stream/threads.rs",

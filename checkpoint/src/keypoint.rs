@@ -1,4 +1,4 @@
-//! Keypoints: the unit table, written to the log while work goes on (`A.4` of the protocol).
+//! Keypoints: the unit table, written to the log while work goes on.
 //!
 //! 1. KP_BEGIN, the first record of its batch; the redo position was captured before.
 //! 2. Units, a few at a time under the append lock, and segments with their COMMIT minima, taken

@@ -9,6 +9,7 @@ use crate::steps::{Steps, scan_from};
 use siding_wal::chain::Forward as Chain;
 use siding_wal::format::{Decision, Kind, RecordHeader, wide};
 use siding_wal::read::{Forward, Step};
+use siding_wal::write::Commits;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,9 +40,13 @@ impl Engine {
         Ok(())
     }
 
-    /// A scan from `lsn` to what is durable now; an end before that is a loss.
-    fn scan_from(&self, lsn: Lsn) -> Result<Forward> {
-        let limit = self.stream().core().writer.durable();
+    /// What is durable now.
+    fn durable(&self) -> Lsn {
+        self.stream().core().writer.durable()
+    }
+
+    /// A scan from `lsn` to `limit`, which is durable: an end before that is a loss.
+    fn scan_from(&self, lsn: Lsn, limit: Lsn) -> Result<Forward> {
         let scan = scan_from(&self.stream().segments(), lsn)?;
         Ok(scan.limit(limit).known_durable(limit))
     }
@@ -66,8 +71,11 @@ impl Engine {
     /// As [`Engine::check_redo`].
     pub fn committed(self: &Arc<Self>, redo: Lsn) -> Result<Committed> {
         self.check_redo(redo)?;
+        let limit = self.durable();
         Ok(Committed {
-            scan: Some(self.scan_from(redo)?),
+            scan: Some(self.scan_from(redo, limit)?),
+            limit,
+            seen: Commits::default(),
             engine: Arc::clone(self),
             redo,
             found: VecDeque::new(),
@@ -87,7 +95,8 @@ impl Engine {
             return Err(Error::new(ErrorKind::Trimmed, what).at(from));
         }
         let from = from.max(oldest);
-        let scan = self.scan_from(from).map_err(|error| self.behind(from, error))?;
+        let scan =
+            self.scan_from(from, self.durable()).map_err(|error| self.behind(from, error))?;
         Ok(History { engine: Arc::clone(self), steps: Steps::new(scan, from) })
     }
 }
@@ -109,6 +118,9 @@ pub struct Committed {
     engine: Arc<Engine>,
     scan: Option<Forward>,
     redo: Lsn,
+    limit: Lsn,
+    /// What the COMMITs so far need; exact, where a keypoint's table speaks of whole segments.
+    seen: Commits,
     found: VecDeque<Found>,
     chain: Option<(Chain, Lsn)>,
 }
@@ -152,6 +164,9 @@ impl Committed {
             Step::Batch(_) => {}
             Step::Limit => {
                 self.scan = None;
+                if self.redo <= self.engine.stream().bounds().redo {
+                    self.engine.stream().core().commits.learn(self.limit, &self.seen);
+                }
                 return Ok(false);
             }
             Step::End(verdict) => {
@@ -172,6 +187,7 @@ impl Committed {
                     .at(lsn)
                     .caused_by(malformed)
             })?;
+            self.seen.note(next, decision.oldest);
             self.found.push_back(Found {
                 unit: header.unit,
                 head: header.prev,
@@ -212,8 +228,7 @@ impl History {
 
     /// Lets the cursor go on to what has become durable since.
     pub fn advance(&mut self) {
-        let stream = self.engine.stream();
-        let limit = stream.core().writer.durable();
-        self.steps.advance(&stream.segments(), limit);
+        let limit = self.engine.durable();
+        self.steps.advance(&self.engine.stream().segments(), limit);
     }
 }

@@ -1,4 +1,4 @@
-//! Why log is kept: every pin with its owner, and the trim point, their minimum (`A.5`).
+//! Why log is kept: every pin with its owner, and the trim point, their minimum.
 
 use crate::engine::Engine;
 use crate::live::age_ms;

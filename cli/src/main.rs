@@ -1,15 +1,32 @@
-//! The `siding` command.
+//! The `siding` command: looks at, proves and operates Siding logs.
+//!
+//! Nothing writes without a verb that says so. Exit codes: 0 fine, 1 findings, 2 usage, 3 could
+//! not read.
 
 #![forbid(unsafe_code)]
 
 mod bench;
+mod demo;
+mod dump;
+mod info;
+mod out;
+mod place;
+mod record;
+mod text;
+mod units;
+mod verify;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Looks at, proves and operates Siding logs.
 #[derive(Parser, Debug)]
-#[command(version, about)]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0 fine, 1 findings, 2 usage, 3 could not read."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -17,20 +34,53 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    /// Shows what a log is: identity, positions, segments, live units, how it ended.
+    Info(info::InfoArgs),
+    /// Prints the records of a log, also of one that is in use.
+    Dump(dump::DumpArgs),
+    /// Verifies a whole log: every header, batch, record, chain and keypoint.
+    Verify(verify::VerifyArgs),
+    /// Lists the units of work that live.
+    Units(units::UnitsArgs),
+    /// Says why log is kept: every pin, its owner, and the cheapest thing to do about it.
+    Why(why::WhyArgs),
     /// Measures Siding beside the floor of this machine.
     Bench(bench::BenchArgs),
+    /// Kills a bank again and again, and proves that nothing is lost.
+    Demo(demo::DemoArgs),
+}
+
+impl Verb {
+    fn run(&self) -> siding::Result<bool> {
+        match self {
+            Self::Info(args) => info::run(args),
+            Self::Dump(args) => dump::run(args),
+            Self::Verify(args) => verify::run(args),
+            Self::Units(args) => units::run(args),
+            Self::Why(args) => why::run(args),
+            Self::Bench(args) => bench::run(args),
+            Self::Demo(args) => demo::run(args),
+        }
+    }
+
+    fn json(&self) -> bool {
+        match self {
+            Self::Info(args) => args.place.json,
+            Self::Dump(args) => args.place.json,
+            Self::Verify(args) => args.place.json,
+            Self::Units(args) => args.place.json,
+            Self::Why(args) => args.place.json,
+            Self::Bench(_) => false,
+            Self::Demo(args) => args.json(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
-        Verb::Bench(args) => bench::run(&args),
-    };
-    match result {
+    let verb = Cli::parse().verb;
+    match verb.run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("siding: {error}");
-            ExitCode::from(3)
-        }
+        Err(error) => out::failed(&error, verb.json()),
     }
 }

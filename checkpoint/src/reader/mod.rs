@@ -222,7 +222,11 @@ impl ReadOnly {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let found = &self.view.found;
-        let mut notes = self.disk.geometry().notes;
+        let mut notes = Vec::new();
+        if self.disk.name() == "buffered" {
+            let what = "read through the page cache, which may remember what no disk holds";
+            notes.push(what.to_owned());
+        }
         if !found.strangers.is_empty() {
             notes.push(format!("not of the log, and left alone: {}", found.strangers.join(", ")));
         }

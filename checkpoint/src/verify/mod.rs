@@ -232,12 +232,14 @@ impl Finding {
     pub(crate) fn of(error: &Error) -> Self {
         let name = error.path().and_then(|path| path.file_name()).and_then(|name| name.to_str());
         let by_row = error.letter().and_then(row);
+        let title = by_row.map(|row| format!("{} [{}]: ", row.name, row.letter));
+        let what = title.and_then(|title| error.what().strip_prefix(&title));
         Self {
             letter: error.letter(),
             name: by_row.map_or_else(|| kind_name(error.kind()), |row| row.name),
             segment: name.and_then(parse_segment_name),
             lsn: error.lsn(),
-            what: error.what().to_owned(),
+            what: what.unwrap_or(error.what()).to_owned(),
             advice: error.advice(),
         }
     }

@@ -75,10 +75,10 @@ pub(super) fn work(session: &mut Session) -> Result<siding::Lsn> {
 /// The log opens or says that it is full; then somebody makes room.
 fn on_a_full_disk(session: &mut Session) -> Result<()> {
     match session.look(Some(session.model.snapshot)) {
-        Err(Trouble::Refused(what)) if !what.contains("no storage space") => {
-            if session.disk().troubles() == 0 {
-                return Err(Trouble::Broken(format!("refused on a full disk: {what}")));
-            }
+        Err(Trouble::Refused(what))
+            if !what.contains("no storage space") && session.disk().troubles() == 0 =>
+        {
+            return Err(Trouble::Broken(format!("refused on a full disk: {what}")));
         }
         Err(broken @ Trouble::Broken(_)) => return Err(broken),
         _ => {}

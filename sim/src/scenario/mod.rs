@@ -52,6 +52,7 @@ pub fn all() -> Vec<Scenario> {
 /// # Panics
 ///
 /// If there is none.
+#[allow(clippy::panic, reason = "the rig stops where it is asked for what it has not")]
 pub fn named(name: &str) -> Scenario {
     let found = all().into_iter().find(|scenario| scenario.name == name);
     found.unwrap_or_else(|| panic!("there is no scenario {name}"))
@@ -113,6 +114,7 @@ impl Scenario {
     /// # Panics
     ///
     /// If what comes before the scenario does not go well on a healthy disk.
+    #[allow(clippy::panic, reason = "there is nothing to sweep then")]
     pub fn sweep(self, seed: u64) -> Sweep<'static, Model> {
         let (start, model) = self.start(seed).unwrap_or_else(|trouble| {
             panic!("{}: {trouble:?}", self.name);

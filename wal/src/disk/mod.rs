@@ -13,6 +13,7 @@ mod device;
 mod dir;
 #[cfg(target_os = "linux")]
 mod direct;
+mod door;
 mod memory;
 mod park;
 mod transfer;
@@ -20,6 +21,7 @@ mod transfer;
 pub use backend::{Backend, open_dir, open_dir_read_only};
 pub use buf::{ALIGNMENT, AlignedBuf};
 pub use clock::{Clock, SystemClock};
+pub use door::{DOOR_NAME, Door, Visitor};
 pub use memory::MemoryDisk;
 pub use park::FutexWord;
 

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Reads start and end at multiples of this.
 const BLOCK: usize = 4096;
 
+/// A walk through records that stand close together reads this many bytes at a time.
+const STRIDE: u64 = 64 << 10;
+
 /// No more incarnations than this are tried for a record; no segment lives through more opens.
 const MAX_CANDIDATES: u32 = 1 << 20;
 
@@ -52,27 +55,46 @@ impl ReadBuf {
     }
 
     /// Makes the window hold the `want` bytes from `offset` on, as far as the file has them, and
-    /// says where in it they lie.
+    /// says where in it they lie. A walk that goes on near the last window gets a larger one, in
+    /// the direction it goes.
     fn load(&mut self, segment: &Segment, offset: u64, want: usize) -> Result<Range<usize>> {
         if let Some(held) = self.held(segment, offset, want) {
             return Ok(held);
         }
         let start = offset - offset % wide(BLOCK);
-        let lead = usize::try_from(offset - start).unwrap_or_default();
-        let len = lead.saturating_add(want).next_multiple_of(BLOCK);
+        let end = offset.saturating_add(wide(want)).next_multiple_of(wide(BLOCK));
+        let near =
+            self.segment == Some(segment.number) && offset.abs_diff(self.start) <= 4 * STRIDE;
+        let (from, to) = match near {
+            // One block more: most records then lie in it whole, not their headers alone.
+            true if offset < self.start => {
+                (start.min(end.saturating_sub(STRIDE)), end.saturating_add(wide(BLOCK)))
+            }
+            true => (start, end.max(start.saturating_add(STRIDE))),
+            false => (start, end),
+        };
+        // What is near may be unreadable, or not be there, where this is.
+        if self.read(segment, from, to).is_err() {
+            self.read(segment, start, end).map_err(|cause| {
+                Error::io("a record cannot be read", cause)
+                    .at(segment.header.first_lsn().plus(offset))
+                    .file(segment_file_name(segment.number))
+            })?;
+        }
+        let lead = usize::try_from(offset - self.start).unwrap_or_default();
+        let count = self.buf.len();
+        Ok(lead.min(count)..lead.saturating_add(want).min(count))
+    }
+
+    fn read(&mut self, segment: &Segment, from: u64, to: u64) -> std::io::Result<()> {
         self.segment = None;
         self.buf.clear();
-        self.buf.resize(len);
+        self.buf.resize(usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX));
         self.reads += 1;
-        let count = segment.file.read_at(start, self.buf.as_mut_slice()).map_err(|cause| {
-            Error::io("a record cannot be read", cause)
-                .at(segment.header.first_lsn().plus(offset))
-                .file(segment_file_name(segment.number))
-        })?;
+        let count = segment.file.read_at(from, self.buf.as_mut_slice())?;
         self.buf.truncate(count);
-        self.segment = Some(segment.number);
-        self.start = start;
-        Ok(lead.min(count)..lead.saturating_add(want).min(count))
+        (self.segment, self.start) = (Some(segment.number), from);
+        Ok(())
     }
 
     /// Where in the window the bytes lie, if it holds all of them.

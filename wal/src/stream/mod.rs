@@ -5,8 +5,8 @@
 //! token, or the flusher thread, does. Without threads (in the simulator) the caller does all of
 //! it, by the same code.
 //!
-//! Locks are taken in this order: preparing, flush token, filling, control file, preparer, core; segments
-//! and bounds are leaves. No disk is touched under the core's lock.
+//! Locks are taken in this order: preparing, flush token, filling, control file, preparer, core;
+//! segments and bounds are leaves. No disk is touched under the core's lock.
 
 mod append;
 mod control;

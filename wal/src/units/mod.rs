@@ -1,4 +1,4 @@
-//! The unit table: every live unit of work, its chain, and what it pins (`A.2` of the protocol).
+//! The unit table: every live unit of work, its chain, and what it pins.
 //!
 //! Pure. One table serves the running log, keypoints and restart: restart applies records to it
 //! with [`Units::replay`], the running log with [`Units::appended`].

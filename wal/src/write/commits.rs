@@ -37,6 +37,14 @@ impl Commits {
         }
     }
 
+    /// Of the COMMITs up to `upto`, `exact` says all that still counts.
+    pub fn learn(&mut self, upto: Lsn, exact: &Self) {
+        let index = self.steps.partition_point(|(next, _)| *next <= upto);
+        let later = Self { steps: self.steps.split_off(index) };
+        *self = exact.clone();
+        self.append(&later);
+    }
+
     /// Makes one step of each two neighbours in the older half.
     fn coarsen(&mut self) {
         let newer = self.steps.split_off(STEPS / 2);

@@ -218,8 +218,10 @@ impl Core {
         let header = self.header(unit, new.kind, 0, new.resource, new.payload.len());
         let header = RecordHeader { payload_crc: new.payload_crc, ..header };
         if class == Class::Ordinary {
+            // What this record adds to the reserve must be left free too.
             let cost = undo_cost(wide(header.padded_len()), self.repeats_history());
             self.leave_free(self.reserve_with(cost));
+            return self.put(&header, new.payload, class, &[], 0);
         }
         let placed = self.put(&header, new.payload, class, &[], 0);
         self.refresh_limits();
@@ -350,6 +352,32 @@ impl Core {
             self.units.appended(header.unit, &record, now_ms);
         }
         Ok(Placed { lsn, next })
+    }
+
+    /// The unit, if it is in doubt.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be resolved: [`ErrorKind::AlreadyDecided`] as far as outcomes are
+    /// remembered, [`ErrorKind::Invalid`] before PREPARE, [`ErrorKind::NotFound`].
+    pub fn in_doubt(&self, unit: u64) -> crate::Result<&crate::units::Unit> {
+        use UnitState::{Aborted, BackingOut, Committed, Ended, InDoubt, InFlight};
+        let Some(entry) = self.units.get(unit) else {
+            let remembered = self.remembered.iter().find(|(known, _)| *known == unit);
+            return Err(match remembered {
+                Some((_, commit)) => already_decided(unit, *commit),
+                None => Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")),
+            });
+        };
+        match entry.state {
+            InDoubt => Ok(entry),
+            InFlight => {
+                let what = format!("unit {unit:#x} is in flight, not in doubt");
+                Err(Error::new(ErrorKind::Invalid, what).advise("its own program ends it"))
+            }
+            Committed | Ended => Err(already_decided(unit, true)),
+            Aborted | BackingOut => Err(already_decided(unit, false)),
+        }
     }
 
     /// Whether the unit's state allows a record of this kind.

@@ -1,0 +1,42 @@
+//! Which log is meant, and how it is shown.
+
+use clap::Args;
+use siding::{Log, ReadOnly, Result, Usage};
+use std::path::PathBuf;
+
+/// Which log, and how it is shown.
+#[derive(Args, Debug)]
+pub(crate) struct Place {
+    /// The log's directory.
+    pub(crate) dir: PathBuf,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Place {
+    /// Looks at the log, whoever has it open.
+    pub(crate) fn look(&self) -> Result<ReadOnly> {
+        Log::open_read_only(&self.dir)
+    }
+}
+
+/// Who has the log open, for people.
+pub(crate) fn usage(usage: Usage) -> String {
+    match usage {
+        Usage::Closed => "no".to_owned(),
+        Usage::Open(owner) => match owner.pid {
+            Some(pid) => format!("by process {pid}"),
+            None => "by a process that is not known".to_owned(),
+        },
+        Usage::Unknown => "not known".to_owned(),
+    }
+}
+
+/// The process that has the log open, for programs.
+pub(crate) fn pid(usage: Usage) -> Option<u32> {
+    match usage {
+        Usage::Open(owner) => owner.pid,
+        Usage::Closed | Usage::Unknown => None,
+    }
+}

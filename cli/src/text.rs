@@ -1,0 +1,116 @@
+//! Numbers, names and bytes as people read and type them.
+
+use siding::Lsn;
+
+/// Bytes, in the unit that suits.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = count;
+    let mut rest = 0;
+    let mut unit = 0;
+    while scaled >= 1024 && unit + 1 < UNITS.len() {
+        rest = scaled % 1024;
+        scaled /= 1024;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{count} B"),
+        _ => format!("{scaled}.{} {}", rest * 10 / 1024, UNITS[unit]),
+    }
+}
+
+/// A time span, its two largest parts.
+pub(crate) fn span(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let minutes = seconds / 60 % 60;
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        3600..86_400 => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+/// A position, or a dash for none.
+pub(crate) fn position(lsn: Lsn) -> String {
+    if lsn.is_zero() { "-".to_owned() } else { lsn.to_string() }
+}
+
+/// A unit's number.
+pub(crate) fn unit(number: u64) -> String {
+    format!("{number:#x}")
+}
+
+/// A unit's number as somebody typed it.
+pub(crate) fn parse_unit(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes as text where they are text; what is not is escaped.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'")
+}
+
+/// The first bytes, in quotes.
+pub(crate) fn preview(payload: &[u8], most: usize) -> String {
+    let (front, dots) = match payload.split_at_checked(most) {
+        Some((front, rest)) if !rest.is_empty() => (front, "…"),
+        _ => (payload, ""),
+    };
+    format!("\"{}\"{dots}", front.escape_ascii())
+}
+
+/// A gid as JSON: text if it is text, and always its digits.
+pub(crate) fn gid_fields(gid: &[u8]) -> (Option<String>, String) {
+    (std::str::from_utf8(gid).ok().map(str::to_owned), hex(gid))
+}
+
+/// Sixteen bytes a line: where, digits, text.
+pub(crate) fn hex_dump(payload: &[u8]) -> Vec<String> {
+    let lines = payload.chunks(16).enumerate();
+    lines
+        .map(|(index, line)| {
+            let digits: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text: String = line
+                .iter()
+                .map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '.' })
+                .collect();
+            format!("    {:06x}  {:<47}  {text}", index * 16, digits.join(" "))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_spans_are_short() {
+        let sizes = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (64 << 20, "64.0 MiB")];
+        for (count, text) in sizes {
+            assert_eq!(bytes(count), text);
+        }
+        let spans = [(7, "7 ms"), (61_000, "1 min 1 s"), (7_260_000, "2 h 1 min")];
+        for (ms, text) in spans {
+            assert_eq!(span(ms), text);
+        }
+        assert_eq!(span(90_000_000), "1 d 1 h");
+    }
+
+    #[test]
+    fn units_are_read_as_they_are_shown() {
+        assert_eq!(parse_unit(&unit(0x100_0000_0001)), Some(0x100_0000_0001));
+        assert_eq!(parse_unit("12"), Some(12));
+        assert_eq!(parse_unit("transfer-7"), None);
+    }
+}

@@ -1,0 +1,6 @@
+//! The command as a user starts it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
+
+mod reading;
+mod support;

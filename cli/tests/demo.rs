@@ -1,0 +1,127 @@
+//! `siding demo`, as a person or a script runs it: it proves what it says, and can fail.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use serde_json::Value;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn siding(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_siding"));
+    command.arg("demo").args(args);
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    siding(args).output().unwrap()
+}
+
+fn last_line(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_else(|| panic!("{output:?}"));
+    serde_json::from_str(last).unwrap()
+}
+
+#[test]
+fn a_short_run_finds_nothing_and_keeps_its_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("bank");
+    let output = run(&["--smoke", "--json", "--dir", place.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let sum = last_line(&output);
+    assert_eq!(sum["ok"], true);
+    for none in ["lost", "half", "undead", "wrong", "retained_secondary_bytes"] {
+        assert_eq!(sum[none], 0, "{none}");
+    }
+    for some in ["acknowledged", "in_doubt", "kills", "retained_main_bytes", "turned_away"] {
+        assert!(sum[some].as_u64().unwrap() > 0, "{some}: {sum}");
+    }
+    assert_eq!(sum["kills"], 6);
+    assert!(sum["in_doubt"].as_u64().unwrap() >= 4, "{sum}");
+    assert_eq!(sum["money"], sum["money_expected"]);
+    // Once nothing is in doubt the log gives back what they held.
+    let after = sum["retained_main_bytes_after"].as_u64().unwrap();
+    assert!(after < 8 << 20 && after < sum["retained_main_bytes"].as_u64().unwrap(), "{sum}");
+    // The log lies where it says, and the bank can be opened.
+    assert_eq!(sum["log"], place.join("log").to_str().unwrap());
+    let db = siding_kv::Db::open(&place).unwrap();
+    assert!(db.in_doubt().is_empty() && db.view(|map| map.len()) > 2_000);
+    // A line a restart, and the last one.
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 6);
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
+#[test]
+fn a_person_is_told_where_the_log_lies_and_what_was_proved() {
+    let output = run(&["--kills", "2", "--millis", "200", "--accounts", "500", "--seed", "9"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in ["log lies in /", "acknowledged transfers is there", "money is right", "removed"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let place = text.split("log lies in ").nth(1).unwrap().split("/log.").next().unwrap();
+    assert!(!std::path::Path::new(place).exists());
+}
+
+/// The faults that a worker can be told to have; release builds have none.
+#[cfg(debug_assertions)]
+#[test]
+fn every_planted_fault_is_found() {
+    for (fault, count) in
+        [("early", "lost"), ("half", "half"), ("undead", "undead"), ("unprepared", "lost")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().to_str().unwrap();
+        let args = ["--kills", "6", "--millis", "500", "--accounts", "500", "--json"];
+        let output = siding(&args).args(["--dir", place, "--plant", fault]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{fault}: {output:?}");
+        let sum = last_line(&output);
+        assert_eq!(sum["ok"], false);
+        assert!(sum[count].as_u64().unwrap() > 0, "{fault}: {sum}");
+        assert!(!sum["findings"].as_array().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn wrong_use_is_2_and_what_cannot_be_read_is_3() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mine"), b"mine").unwrap();
+    let place = dir.path().to_str().unwrap();
+    let output = run(&["--dir", place]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not empty"));
+    assert_eq!(run(&["--kills", "0"]).status.code(), Some(2));
+    assert_eq!(run(&["--accounts", "100", "--branches", "100"]).status.code(), Some(2));
+    let output = run(&["--dir", dir.path().join("mine").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert_eq!(std::fs::read(dir.path().join("mine")).unwrap(), b"mine");
+}
+
+#[test]
+fn no_worker_outlives_the_demo() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("bank");
+    let mut demo = siding(&["--kills", "1", "--seconds", "600", "--dir", place.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let is_open = || {
+        let opened = siding_kv::Db::open(&place);
+        matches!(opened, Err(error) if error.log_kind() == Some(siding::ErrorKind::Locked))
+    };
+    // Until a worker has it: the demo closes the bank before it starts one.
+    while !place.join("snapshot-0000000000000002").exists() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(is_open());
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    while is_open() {
+        assert!(Instant::now() < deadline, "somebody still has the bank");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,263 @@
+//! What an operator asks of an open log, through the socket in its directory.
+//!
+//! One request a visit: a line of words. The answer is lines of `name=value` pairs between tabs,
+//! then a line that says `ok`, or `error`, a kind and a message. `docs/ADMIN.md` is normative.
+//! One thread serves one visitor after the other, each within bounds of size and time.
+
+use crate::log::Inner;
+use crate::{InDoubt, Outcome};
+use siding_checkpoint::{Pin, PinKind, Positions, UnitInfo};
+use siding_wal::disk::{Door, Visitor};
+use siding_wal::format::Cause;
+use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::fmt::{Display, Write as _};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+/// The longest request, in bytes: a verb, a unit, an outcome and a name of 255 bytes.
+const MAX_REQUEST: usize = 512;
+
+/// How long a visitor may take to say what they want.
+const TO_ASK: Duration = Duration::from_secs(2);
+
+/// How long a visitor may take to read the answer.
+const TO_READ: Duration = Duration::from_secs(10);
+
+/// Resolves a unit as an operator asks for.
+pub(crate) type Resolver = Arc<dyn Fn(InDoubt, Outcome) -> Result<()> + Send + Sync>;
+
+/// What operators may do.
+pub(crate) struct Operators {
+    /// The directory that gets a socket, if one does.
+    pub(crate) door: Option<PathBuf>,
+    /// How the embedder resolves a unit.
+    pub(crate) resolver: Option<Resolver>,
+}
+
+/// Opens the socket, and starts the thread that answers.
+pub(crate) fn open(log: &Arc<Inner>, path: &Path) -> Result<(Arc<Door>, JoinHandle<()>)> {
+    let door = Door::open(path).map_err(|cause| {
+        Error::io("the admin socket cannot be opened", cause)
+            .file(path)
+            .advise("see who else writes into the directory, or open the log without it")
+    })?;
+    let door = Arc::new(door);
+    let (doorman, log) = (Arc::clone(&door), Arc::downgrade(log));
+    let thread = Builder::new()
+        .name("siding-admin".to_owned())
+        .spawn(move || serve(&doorman, &log))
+        .map_err(|cause| Error::io("a thread cannot be started", cause))?;
+    Ok((door, thread))
+}
+
+fn serve(door: &Door, log: &Weak<Inner>) {
+    // An error of the socket itself ends the service, not the log.
+    while let Ok(Some(visitor)) = door.visitor() {
+        let answer = request(&visitor).and_then(|request| {
+            let log = log.upgrade().ok_or_else(|| Error::new(ErrorKind::Closed, "closed"))?;
+            answer(&log, &request)
+        });
+        let text = match answer {
+            Ok(lines) => format!("{lines}ok\n"),
+            Err(error) => refusal(&error),
+        };
+        // Whoever has gone does not need it.
+        let _ = visitor.say(text.as_bytes(), TO_READ);
+    }
+}
+
+fn refusal(error: &Error) -> String {
+    format!("error\t{:?}\t{}\n", error.kind(), escaped(&error.to_string()))
+}
+
+fn request(visitor: &Visitor) -> Result<String> {
+    let line = visitor.line(MAX_REQUEST, TO_ASK).map_err(|cause| {
+        let what = match cause.kind() {
+            io::ErrorKind::InvalidData => format!("a request has {MAX_REQUEST} bytes at most"),
+            io::ErrorKind::TimedOut => "no request came in time".to_owned(),
+            _ => "a request is a line".to_owned(),
+        };
+        Error::new(ErrorKind::Invalid, what)
+    })?;
+    String::from_utf8(line).map_err(|_| Error::new(ErrorKind::Invalid, "a request is text"))
+}
+
+/// The lines that answer a request.
+fn answer(log: &Arc<Inner>, request: &str) -> Result<String> {
+    let (verb, rest) = request.trim().split_once(' ').unwrap_or((request.trim(), ""));
+    let mut lines = String::new();
+    match verb {
+        "units" if rest.is_empty() => {
+            for unit in log.engine().units() {
+                put_unit(&mut lines, &unit);
+            }
+        }
+        "why" if rest.is_empty() => {
+            for pin in log.engine().why_retained() {
+                put_pin(&mut lines, &pin);
+            }
+        }
+        "positions" if rest.is_empty() => put_positions(&mut lines, &log.engine().positions()),
+        "keypoint" if rest.is_empty() => {
+            let begin = log.engine().keypoint()?;
+            put(&mut lines, &[("begin", &begin)]);
+        }
+        "resolve" => {
+            let (unit, outcome, who) = resolution(rest)?;
+            resolve(log, unit, outcome, who)?;
+            put(&mut lines, &[("unit", &format!("{unit:#x}")), ("outcome", &named(outcome))]);
+        }
+        _ => {
+            let what = "no such request; there are units, why, positions, keypoint, \
+                        and resolve UNIT commit|back-out WHO";
+            return Err(Error::new(ErrorKind::Invalid, what));
+        }
+    }
+    Ok(lines)
+}
+
+fn resolution(words: &str) -> Result<(u64, Outcome, &str)> {
+    let wrong = || Error::new(ErrorKind::Invalid, "resolve UNIT commit|back-out WHO");
+    let (unit, rest) = words.trim().split_once(' ').ok_or_else(wrong)?;
+    let (outcome, who) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
+    let unit = match unit.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => unit.parse(),
+    };
+    let outcome = match outcome {
+        "commit" => Outcome::Commit,
+        "back-out" => Outcome::BackOut,
+        _ => return Err(wrong()),
+    };
+    Ok((unit.map_err(|_| wrong())?, outcome, who.trim()))
+}
+
+/// Has a unit decided heuristically, by the embedder if it wants to.
+fn resolve(log: &Arc<Inner>, unit: u64, outcome: Outcome, who: &str) -> Result<()> {
+    if !log.is_in_use() {
+        let what = "the log is being recovered; nothing is decided meanwhile";
+        return Err(Error::new(ErrorKind::InUse, what).advise("ask again when it is in use"));
+    }
+    let (gid, repeats) = {
+        let core = log.engine().stream().core();
+        (core.in_doubt(unit)?.gid.clone(), core.repeats_history())
+    };
+    let doubt = InDoubt::new(log, unit, gid).heuristically(Cause::Operator, who);
+    match (log.resolver(), outcome) {
+        (Some(resolver), _) => {
+            // What the embedder shares with it is the embedder's to keep whole.
+            let done = catch_unwind(AssertUnwindSafe(|| resolver(doubt, outcome)));
+            let panicked =
+                |_| Err(Error::new(ErrorKind::Callback, "the program's own handler panicked"));
+            done.unwrap_or_else(panicked)?;
+            if log.engine().stream().core().in_doubt(unit).is_ok() {
+                let what = format!("the program left unit {unit:#x} in doubt");
+                return Err(Error::new(ErrorKind::Callback, what));
+            }
+            Ok(())
+        }
+        (None, Outcome::Commit) if !repeats => {
+            let what = "the program that has the log open does not take what is committed so";
+            Err(Error::new(ErrorKind::Invalid, what).advise(
+                "close the log and resolve the unit then, or open it with Options::resolve",
+            ))
+        }
+        (None, Outcome::Commit) => doubt.commit().map(|_| ()).map_err(Error::from),
+        (None, Outcome::BackOut) if !repeats => doubt.back_out(),
+        // The program's undo handler does the rest, in the background or at its next open.
+        (None, Outcome::BackOut) => doubt.decide(Outcome::BackOut).map(|_| ()).map_err(Error::from),
+    }
+}
+
+fn named(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Commit => "commit",
+        Outcome::BackOut => "back-out",
+    }
+}
+
+/// A line of pairs. What a value holds of tabs and ends of lines is escaped.
+fn put(lines: &mut String, pairs: &[(&str, &dyn Display)]) {
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        let tab = if index == 0 { "" } else { "\t" };
+        // Writing into a string cannot fail.
+        let _ = write!(lines, "{tab}{name}={}", escaped(&value.to_string()));
+    }
+    lines.push('\n');
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// A value that may be absent: then the text is empty.
+fn or_empty(value: Option<impl Display>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn put_unit(lines: &mut String, unit: &UnitInfo) {
+    let gid: String = unit.gid.iter().map(|byte| format!("{byte:02x}")).collect();
+    put(
+        lines,
+        &[
+            ("unit", &format!("{:#x}", unit.unit)),
+            ("state", &unit.state.name()),
+            ("gid", &gid),
+            ("first", &unit.first),
+            ("head", &unit.head),
+            ("floor", &or_empty(unit.floor)),
+            ("records", &unit.records),
+            ("bytes", &unit.bytes),
+            ("age_ms", &or_empty(unit.age_ms)),
+            ("in_doubt_ms", &unit.in_doubt_ms),
+        ],
+    );
+}
+
+fn put_pin(lines: &mut String, pin: &Pin) {
+    let kind = match pin.kind {
+        PinKind::Unit => "unit",
+        PinKind::Keypoint => "keypoint",
+        PinKind::Redo => "redo",
+        PinKind::Commits => "commits",
+    };
+    put(
+        lines,
+        &[
+            ("kind", &kind),
+            ("lsn", &pin.lsn),
+            ("bytes", &pin.bytes),
+            ("age_ms", &or_empty(pin.age_ms)),
+            ("unit", &or_empty(pin.unit.map(|unit| format!("{unit:#x}")))),
+            ("owner", &pin.owner),
+            ("action", &pin.action),
+        ],
+    );
+}
+
+fn put_positions(lines: &mut String, at: &Positions) {
+    let pairs: [(&str, &Lsn); 7] = [
+        ("oldest", &at.oldest),
+        ("redo", &at.redo),
+        ("keypoint_begin", &at.keypoint_begin),
+        ("keypoint_end", &at.keypoint_end),
+        ("durable", &at.durable),
+        ("written", &at.written),
+        ("end", &at.end),
+    ];
+    put(lines, &pairs.map(|(name, lsn)| (name, lsn as &dyn Display)));
+}
