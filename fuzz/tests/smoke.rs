@@ -1,0 +1,116 @@
+//! Every fuzz function fed for a few seconds: any bytes, valid ones changed, valid ones cut. The
+//! seed is fixed unless `SIDING_FUZZ_SEED` is another one; `SIDING_FUZZ_TIMES` runs longer.
+
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
+use siding_fuzz::{IMAGES, batch, image, ops, payloads, record, segment_recovery};
+use siding_sim::Rng;
+
+/// More address space than this is not asked for, whatever the bytes say. The threads of the
+/// tests take some hundred megabytes of it unasked.
+const MOST_KIB: u64 = 2 << 20;
+
+fn any_bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
+    let len = rng.index(most);
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect();
+    // Small numbers are what lengths and counts are made of.
+    if rng.chance(1, 2) {
+        for byte in &mut bytes {
+            *byte = if rng.chance(2, 3) { *byte % 4 } else { *byte };
+        }
+    }
+    bytes
+}
+
+/// A few changes: a bit, a byte, a number; or the end is cut.
+fn change(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..rng.below(4) {
+        let at = rng.index(bytes.len());
+        match rng.below(4) {
+            0 => bytes.truncate(at),
+            1 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << rng.below(8)),
+            _ => {
+                let number = match rng.below(4) {
+                    0 => rng.next_u64(),
+                    1 => u64::MAX - rng.below(64),
+                    _ => rng.below(512),
+                };
+                let bytes = bytes.iter_mut().skip(at).zip(number.to_le_bytes());
+                bytes.take(1 << rng.below(4)).for_each(|(byte, new)| *byte = new);
+            }
+        }
+    }
+}
+
+fn feed(times: u32, target: fn(&[u8]), valid: impl Fn(&mut Rng) -> Vec<u8>) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let mut rng = Rng::new(number("SIDING_FUZZ_SEED").unwrap_or(0x51d1_4600));
+    for _ in 0..u64::from(times) * number("SIDING_FUZZ_TIMES").unwrap_or(1) {
+        target(&any_bytes(&mut rng, 400));
+        let mut bytes = valid(&mut rng);
+        target(&bytes);
+        change(&mut rng, &mut bytes);
+        target(&bytes);
+        bytes.truncate(rng.index(bytes.len() + 1));
+        target(&bytes);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap_or("0 kB");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < MOST_KIB, "{peak} KiB were asked for");
+}
+
+/// A piece of a file of a sound log: `from` is a multiple of a record's alignment.
+fn piece(rng: &mut Rng, len: usize) -> Vec<u8> {
+    let files = image(rng.index(IMAGES));
+    let (_, bytes) = &files[rng.index(files.len())];
+    let from = rng.index(bytes.len().min(8192)) / 8 * 8;
+    bytes.iter().skip(from).take(len).copied().collect()
+}
+
+/// The batches of a sound segment, without its header.
+fn batches(rng: &mut Rng) -> Vec<u8> {
+    let files = image(rng.index(IMAGES));
+    let segments: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".seg")).collect();
+    let (_, bytes) = segments[rng.index(segments.len())];
+    bytes.iter().skip(512).take(512 << rng.below(6)).copied().collect()
+}
+
+#[test]
+fn records() {
+    feed(40_000, record, |rng| {
+        let mut bytes = any_bytes(rng, 1);
+        bytes.resize(13, 1);
+        let unit = batches(rng);
+        bytes.extend(unit.iter().skip(48).take(40 + rng.index(400)));
+        bytes
+    });
+}
+
+#[test]
+fn batch_by_batch() {
+    feed(1500, batch, |rng| {
+        let mut bytes = vec![1, u8::try_from(rng.below(8)).unwrap()];
+        bytes.extend(batches(rng));
+        bytes
+    });
+}
+
+#[test]
+fn every_payload() {
+    feed(40_000, payloads, |rng| {
+        let len = 16 + rng.index(560);
+        piece(rng, len)
+    });
+}
+
+#[test]
+fn recovery_of_any_directory() {
+    feed(250, segment_recovery, |rng| any_bytes(rng, 4000));
+}
+
+#[test]
+fn calls_in_any_order() {
+    feed(250, ops, |rng| any_bytes(rng, 6000));
+}
