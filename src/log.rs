@@ -9,11 +9,11 @@ use siding_checkpoint::{Engine, Pin, Positions, Progress, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
 use siding_wal::disk::{Clock, Door, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
-use siding_wal::stream::RecordBuf;
+use siding_wal::stream::{RecordBuf, in_callback};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 /// What every handle of one open log shares.
@@ -120,22 +120,56 @@ impl Inner {
             door.close();
         }
         self.engine.abandon();
-        let threads = std::mem::take(&mut *self.threads());
-        let this = std::thread::current().id();
-        for thread in threads.into_iter().filter(|thread| thread.thread().id() != this) {
-            let _ = thread.join();
-        }
-        self.engine.release();
+        let mut threads = match self.threads.try_lock() {
+            Ok(threads) => threads,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Whoever shuts down now waits for this callback to return, and does the rest.
+            Err(TryLockError::WouldBlock) if in_callback() => return,
+            Err(TryLockError::WouldBlock) => {
+                self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        end(&self.engine, &mut threads);
     }
+}
+
+/// Waits for the threads, and lets the directory go.
+fn end(engine: &Engine, threads: &mut Vec<JoinHandle<()>>) {
+    let this = std::thread::current().id();
+    for thread in threads.drain(..).filter(|thread| thread.thread().id() != this) {
+        let _ = thread.join();
+    }
+    engine.release();
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Best effort: what cannot be closed cleanly now is recovered by the next open.
-        if self.engine.stream().failure().is_none() {
-            let _ = self.engine.close();
+        if let Some(door) = self.door.get() {
+            door.close();
         }
-        self.shut_down();
+        let threads = std::mem::take(&mut self.threads);
+        let threads = threads.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let engine = Arc::clone(&self.engine);
+        // A callback or a waker that lets the last handle go may not wait, and a close does.
+        let elsewhere = in_callback() && !threads.is_empty();
+        let close = move || {
+            // Best effort: what cannot be closed cleanly now is recovered by the next open.
+            if engine.stream().failure().is_none() {
+                let _ = engine.close();
+            }
+            engine.abandon();
+            let mut threads = threads;
+            end(&engine, &mut threads);
+        };
+        if elsewhere {
+            // Without a thread it is not closed: the directory stays locked no longer than the
+            // engine's own threads run, and those end.
+            if !Engine::close_elsewhere(close) {
+                self.engine.abandon();
+            }
+        } else {
+            close();
+        }
     }
 }
 

@@ -55,8 +55,14 @@ impl Ticket {
         let next = self.next;
         // The log must outlive the callback only as far as its error is asked for.
         let log = Arc::downgrade(&self.log);
-        let tell: Callback =
-            Box::new(move |outcome| f(told(outcome, next, log.upgrade().as_deref())));
+        let tell: Callback = Box::new(move |outcome| {
+            // Not held while `f` runs: the callback would be the one that lets the log go.
+            let told = match outcome {
+                Outcome::Durable => Ok(next),
+                _ => told(outcome, next, log.upgrade().as_deref()),
+            };
+            f(told);
+        });
         match &self.done {
             None => tell(Outcome::Durable),
             Some(done) => {

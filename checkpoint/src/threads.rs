@@ -36,4 +36,10 @@ impl Engine {
         }
         Ok(threads)
     }
+
+    /// Runs a close that its caller may not wait for. False if there is no thread for it.
+    #[must_use]
+    pub fn close_elsewhere(close: impl FnOnce() + Send + 'static) -> bool {
+        Builder::new().name("siding-closer".to_owned()).spawn(close).is_ok()
+    }
 }

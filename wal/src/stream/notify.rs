@@ -1,4 +1,6 @@
 //! Callbacks of tickets: run on a thread of their own, so that strangers' code holds up nobody.
+//! Wakers of futures are called where the flush was done, but under the same rules: they may not
+//! wait, for whoever flushes would wait for itself, and a panic in one ends there.
 
 use super::{Stream, lock};
 use crate::write::{Callback, Done, Outcome};
@@ -11,7 +13,7 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread runs a callback now: a call that would wait must refuse instead.
+/// Whether this thread runs a callback or a waker now: a call that would wait must refuse instead.
 #[must_use]
 pub fn in_callback() -> bool {
     IN_CALLBACK.get()
@@ -19,9 +21,14 @@ pub fn in_callback() -> bool {
 
 /// Runs a callback; a panic in it ends there.
 pub fn run(callback: Callback, outcome: Outcome) {
+    guarded(|| callback(outcome));
+}
+
+/// Runs strangers' code.
+fn guarded(call: impl FnOnce()) {
     let before = IN_CALLBACK.replace(true);
-    // What the callback shared with others is the embedder's to keep whole.
-    let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
+    // What it shared with others is the embedder's to keep whole.
+    let _ = catch_unwind(AssertUnwindSafe(call));
     IN_CALLBACK.set(before);
 }
 
@@ -61,7 +68,9 @@ impl Stream {
     /// Tells those who wait for these batches.
     pub(super) fn settle(&self, batches: Vec<Arc<Done>>, outcome: Outcome) {
         for done in batches {
-            for callback in done.settle(outcome) {
+            let (wakers, callbacks) = done.settle(outcome);
+            wakers.into_iter().for_each(|waker| guarded(|| waker.wake()));
+            for callback in callbacks {
                 self.notifier.hand_over(callback, outcome);
             }
         }

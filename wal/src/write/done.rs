@@ -4,6 +4,9 @@ use crate::disk::FutexWord;
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
+/// Among so many of the last wakers is looked whether one is known.
+const RECENT: usize = 16;
+
 const PENDING: u32 = 0;
 const DURABLE: u32 = 1;
 const FAILED: u32 = 2;
@@ -70,7 +73,9 @@ impl Done {
         if self.outcome() != Outcome::Pending {
             return false;
         }
-        if !listeners.wakers.iter().any(|known| known.will_wake(waker)) {
+        // Who asks again asked not long ago; to look at all of them is too slow for thousands.
+        let mut recent = listeners.wakers.iter().rev().take(RECENT);
+        if !recent.any(|known| known.will_wake(waker)) {
             listeners.wakers.push(waker.clone());
         }
         true
@@ -90,17 +95,16 @@ impl Done {
         Ok(())
     }
 
-    /// Settles the outcome and wakes all who wait. Returns the callbacks, for a thread that may
-    /// run strangers' code.
+    /// Settles the outcome and wakes the threads that wait. Returns the strangers' code that wants
+    /// to hear of it: wakers, and callbacks.
     #[must_use]
-    pub(crate) fn settle(&self, outcome: Outcome) -> Vec<Callback> {
+    pub(crate) fn settle(&self, outcome: Outcome) -> (Vec<Waker>, Vec<Callback>) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         // The word goes up under the listeners' lock, so that nobody registers behind it.
         self.word.store(if outcome == Outcome::Durable { DURABLE } else { FAILED });
         let Listeners { wakers, callbacks } = std::mem::take(&mut *listeners);
         drop(listeners);
         self.word.wake_all();
-        wakers.into_iter().for_each(Waker::wake);
-        callbacks
+        (wakers, callbacks)
     }
 }
