@@ -8,9 +8,13 @@
 mod bench;
 mod dump;
 mod info;
+mod keypoint;
+mod offline;
 mod out;
+mod owner;
 mod place;
 mod record;
+mod resolve;
 mod text;
 mod units;
 mod verify;
@@ -43,6 +47,10 @@ enum Verb {
     Units(units::UnitsArgs),
     /// Says why log is kept: every pin, its owner, and the cheapest thing to do about it.
     Why(why::WhyArgs),
+    /// Decides a unit in doubt without its coordinator. Writes.
+    Resolve(resolve::ResolveArgs),
+    /// Takes a keypoint and trims what it allows. Writes.
+    Keypoint(keypoint::KeypointArgs),
     /// Measures Siding beside the floor of this machine.
     Bench(bench::BenchArgs),
 }
@@ -55,6 +63,8 @@ impl Verb {
             Self::Verify(args) => verify::run(args),
             Self::Units(args) => units::run(args),
             Self::Why(args) => why::run(args),
+            Self::Resolve(args) => resolve::run(args),
+            Self::Keypoint(args) => keypoint::run(args),
             Self::Bench(args) => bench::run(args),
         }
     }
@@ -66,6 +76,8 @@ impl Verb {
             Self::Verify(args) => args.place.json,
             Self::Units(args) => args.place.json,
             Self::Why(args) => args.place.json,
+            Self::Resolve(args) => args.place.json,
+            Self::Keypoint(args) => args.place.json,
             Self::Bench(_) => false,
         }
     }
