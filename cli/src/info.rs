@@ -1,6 +1,7 @@
 //! `siding info`: what a log is.
 
 use crate::out::{Out, Tone, error_object, note};
+use crate::owner;
 use crate::place::{Place, pid, usage};
 use crate::text;
 use clap::Args;
@@ -78,6 +79,7 @@ fn objects(out: &mut Out, log: &ReadOnly, segments: &[SegmentInfo]) {
         "epoch": log.epoch(),
         "in_use": log.in_use(),
         "pid": pid(log.usage()),
+        "admin": log.in_use() && log.path().is_some_and(|path| owner::is_there(&path)),
         "clean": log.is_clean(),
         "letter": log.row().map(|row| row.letter.to_string()),
         "end_name": log.row().map(|row| row.name),
@@ -111,7 +113,9 @@ fn lines(out: &mut Out, log: &ReadOnly, segments: &[SegmentInfo]) {
     let (segment, unit) = (text::bytes(id.segment_size), log.write_unit());
     field("layout", format!("segments of {segment}, write unit {unit}"));
     field("incarnation", format!("{}, epoch {}", log.incarnation(), log.epoch()));
-    field("in use", usage(log.usage()));
+    let door = log.path().is_some_and(|path| owner::is_there(&path));
+    let door = if door && log.in_use() { "; it answers operators" } else { "" };
+    field("in use", format!("{}{door}", usage(log.usage())));
     let end = match log.row() {
         Some(row) => format!("[{}] {}", row.letter, row.name),
         None => "open".to_owned(),

@@ -9,9 +9,13 @@ mod bench;
 mod demo;
 mod dump;
 mod info;
+mod keypoint;
+mod offline;
 mod out;
+mod owner;
 mod place;
 mod record;
+mod resolve;
 mod text;
 mod units;
 mod verify;
@@ -44,6 +48,10 @@ enum Verb {
     Units(units::UnitsArgs),
     /// Says why log is kept: every pin, its owner, and the cheapest thing to do about it.
     Why(why::WhyArgs),
+    /// Decides a unit in doubt without its coordinator. Writes.
+    Resolve(resolve::ResolveArgs),
+    /// Takes a keypoint and trims what it allows. Writes.
+    Keypoint(keypoint::KeypointArgs),
     /// Measures Siding beside the floor of this machine.
     Bench(bench::BenchArgs),
     /// Kills a bank again and again, and proves that nothing is lost.
@@ -58,6 +66,8 @@ impl Verb {
             Self::Verify(args) => verify::run(args),
             Self::Units(args) => units::run(args),
             Self::Why(args) => why::run(args),
+            Self::Resolve(args) => resolve::run(args),
+            Self::Keypoint(args) => keypoint::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Demo(args) => demo::run(args),
         }
@@ -70,6 +80,8 @@ impl Verb {
             Self::Verify(args) => args.place.json,
             Self::Units(args) => args.place.json,
             Self::Why(args) => args.place.json,
+            Self::Resolve(args) => args.place.json,
+            Self::Keypoint(args) => args.place.json,
             Self::Bench(_) => false,
             Self::Demo(args) => args.json(),
         }

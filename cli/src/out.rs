@@ -1,7 +1,7 @@
 //! What is printed: aligned text for people, one JSON object a line for programs.
 
 use serde_json::{Value, json};
-use siding::{Error, ErrorKind};
+use siding::Error;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
 use std::process::ExitCode;
 
@@ -103,18 +103,25 @@ pub(crate) fn note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr(), "siding: {}", text.as_ref());
 }
 
-/// Says what went wrong; the code to exit with.
-pub(crate) fn failed(error: &Error, json: bool) -> ExitCode {
+/// Says what went wrong.
+fn say(error: &Error, json: bool) {
     if json {
         Out::new(true).object(&error_object(error));
     } else {
         note(error.to_string());
     }
-    ExitCode::from(match error.kind() {
-        // The log can be read, and does not have what was asked for, or not so.
-        ErrorKind::AlreadyDecided | ErrorKind::UnitEnded | ErrorKind::InUse => 1,
-        _ => 3,
-    })
+}
+
+/// Says why the log could not be read; the code to exit with.
+pub(crate) fn failed(error: &Error, json: bool) -> ExitCode {
+    say(error, json);
+    ExitCode::from(3)
+}
+
+/// Says why what was asked was not done, though the log can be read: a finding.
+pub(crate) fn failed_but_read(error: &Error, json: bool) -> siding::Result<bool> {
+    say(error, json);
+    Ok(false)
 }
 
 /// An error, for programs.

@@ -1,7 +1,7 @@
 //! Which log is meant, and how it is shown.
 
 use clap::Args;
-use siding::{Log, ReadOnly, Result, Usage};
+use siding::{Error, ErrorKind, Log, ReadOnly, Result, Usage};
 use std::path::PathBuf;
 
 /// Which log, and how it is shown.
@@ -38,5 +38,21 @@ pub(crate) fn pid(usage: Usage) -> Option<u32> {
     match usage {
         Usage::Open(owner) => owner.pid,
         Usage::Closed | Usage::Unknown => None,
+    }
+}
+
+/// Whether there is an owner to ask. Where that cannot be known, the lock will tell.
+pub(crate) fn is_owned(log: &ReadOnly) -> bool {
+    matches!(log.usage(), Usage::Open(_))
+}
+
+/// The log is in use, and its owner cannot be asked.
+pub(crate) fn no_door(log: &ReadOnly) -> Error {
+    let what = format!("the log is in use {}, which has no admin socket", usage(log.usage()));
+    let error = Error::new(ErrorKind::Locked, what)
+        .advise("close it there, or have it opened with Options::admin");
+    match log.path() {
+        Some(path) => error.file(path),
+        None => error,
     }
 }

@@ -1,6 +1,7 @@
 //! `siding units`: the units of work that live.
 
 use crate::out::{Out, note};
+use crate::owner;
 use crate::place::Place;
 use crate::text;
 use clap::Args;
@@ -10,6 +11,7 @@ use siding::{Lsn, Result, UnitInfo};
 /// Which units to list.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siding units ledger\n\n\
+    The owner of a log in use is asked, if it answers; else what is durable is read.\n\
     A unit's records: siding dump ledger --uow 0x10000000001")]
 pub(crate) struct UnitsArgs {
     #[command(flatten)]
@@ -21,14 +23,22 @@ pub(crate) struct UnitsArgs {
 
 pub(crate) fn run(args: &UnitsArgs) -> Result<bool> {
     let log = args.place.look()?;
-    let mut units = log.units();
+    let asked = log.in_use().then(|| owner::units(&args.place.dir));
+    let (mut units, source) = match asked {
+        Some(Ok(Some(units))) => (units, "owner"),
+        Some(Err(error)) => {
+            note(format!("read from the files, without what is not durable: {error}"));
+            (log.units(), "files")
+        }
+        Some(Ok(None)) | None => (log.units(), "files"),
+    };
     if args.in_doubt {
         units.retain(|unit| unit.state == siding::UnitState::InDoubt);
     }
     let mut out = Out::new(args.place.json);
     if out.json {
         for unit in &units {
-            out.object(&object(unit));
+            out.object(&object(unit, source));
         }
     } else if units.is_empty() {
         out.line("no unit is live");
@@ -43,7 +53,7 @@ pub(crate) fn run(args: &UnitsArgs) -> Result<bool> {
     Ok(trouble.is_none())
 }
 
-fn object(unit: &UnitInfo) -> serde_json::Value {
+fn object(unit: &UnitInfo, source: &str) -> serde_json::Value {
     let (gid, gid_hex) = text::gid_fields(&unit.gid);
     json!({
         "unit": text::unit(unit.unit),
@@ -57,6 +67,7 @@ fn object(unit: &UnitInfo) -> serde_json::Value {
         "first": unit.first.get(),
         "head": unit.head.get(),
         "floor": unit.floor.map(Lsn::get),
+        "source": source,
     })
 }
 

@@ -1,11 +1,12 @@
 //! `siding why`: why log is kept.
 
 use crate::out::{Out, note};
+use crate::owner::{self, Row};
 use crate::place::Place;
 use crate::text;
 use clap::Args;
 use serde_json::json;
-use siding::{Pin, PinKind, Result};
+use siding::{Lsn, Pin, PinKind, Result};
 
 /// Which log is kept.
 #[derive(Args, Debug)]
@@ -16,13 +17,33 @@ pub(crate) struct WhyArgs {
     pub(crate) place: Place,
 }
 
+/// A pin, whoever told of it.
+struct Held {
+    kind: String,
+    owner: String,
+    unit: Option<String>,
+    lsn: u64,
+    bytes: u64,
+    age_ms: Option<u64>,
+    action: String,
+}
+
 pub(crate) fn run(args: &WhyArgs) -> Result<bool> {
     let log = args.place.look()?;
-    let pins = log.why_retained();
+    let asked = log.in_use().then(|| owner::ask(&args.place.dir, "why"));
+    let from_files = || log.why_retained().iter().map(Held::of).collect();
+    let (pins, source): (Vec<Held>, _) = match asked {
+        Some(Ok(Some(rows))) => (rows.iter().filter_map(Held::told).collect(), "owner"),
+        Some(Err(error)) => {
+            note(format!("read from the files, without what is not durable: {error}"));
+            (from_files(), "files")
+        }
+        Some(Ok(None)) | None => (from_files(), "files"),
+    };
     let mut out = Out::new(args.place.json);
     if out.json {
         for pin in &pins {
-            out.object(&object(pin));
+            out.object(&pin.object(source));
         }
     } else {
         lines(&mut out, &pins);
@@ -35,37 +56,62 @@ pub(crate) fn run(args: &WhyArgs) -> Result<bool> {
     Ok(trouble.is_none())
 }
 
-fn kind(kind: PinKind) -> &'static str {
-    match kind {
-        PinKind::Unit => "unit",
-        PinKind::Keypoint => "keypoint",
-        PinKind::Redo => "redo",
-        PinKind::Commits => "commits",
+impl Held {
+    fn of(pin: &Pin) -> Self {
+        let kind = match pin.kind {
+            PinKind::Unit => "unit",
+            PinKind::Keypoint => "keypoint",
+            PinKind::Redo => "redo",
+            PinKind::Commits => "commits",
+        };
+        Self {
+            kind: kind.to_owned(),
+            owner: pin.owner.clone(),
+            unit: pin.unit.map(text::unit),
+            lsn: pin.lsn.get(),
+            bytes: pin.bytes,
+            age_ms: pin.age_ms,
+            action: pin.action.to_owned(),
+        }
+    }
+
+    /// As the owner of the log told it.
+    fn told(row: &Row) -> Option<Self> {
+        Some(Self {
+            kind: row.get("kind")?.clone(),
+            owner: row.get("owner")?.clone(),
+            unit: row.get("unit").filter(|unit| !unit.is_empty()).cloned(),
+            lsn: owner::number(row, "lsn")?,
+            bytes: owner::number(row, "bytes")?,
+            age_ms: owner::number(row, "age_ms"),
+            action: row.get("action")?.clone(),
+        })
+    }
+
+    fn object(&self, source: &str) -> serde_json::Value {
+        json!({
+            "kind": self.kind,
+            "owner": self.owner,
+            "unit": self.unit,
+            "lsn": self.lsn,
+            "bytes": self.bytes,
+            "age_ms": self.age_ms,
+            "action": self.action,
+            "source": source,
+        })
     }
 }
 
-fn object(pin: &Pin) -> serde_json::Value {
-    json!({
-        "kind": kind(pin.kind),
-        "owner": pin.owner,
-        "unit": pin.unit.map(text::unit),
-        "lsn": pin.lsn.get(),
-        "bytes": pin.bytes,
-        "age_ms": pin.age_ms,
-        "action": pin.action,
-    })
-}
-
-fn lines(out: &mut Out, pins: &[Pin]) {
+fn lines(out: &mut Out, pins: &[Held]) {
     let rows: Vec<_> = pins
         .iter()
         .map(|pin| {
             vec![
                 text::bytes(pin.bytes),
                 pin.age_ms.map_or_else(|| "-".into(), text::span),
-                text::position(pin.lsn),
-                pin.owner.clone(),
-                pin.action.to_owned(),
+                text::position(Lsn::new(pin.lsn)),
+                pin.owner.escape_debug().to_string(),
+                pin.action.clone(),
             ]
         })
         .collect();

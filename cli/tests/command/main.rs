@@ -4,3 +4,4 @@
 
 mod reading;
 mod support;
+mod writing;

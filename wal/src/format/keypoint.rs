@@ -24,7 +24,8 @@ pub enum UnitState {
 }
 
 impl UnitState {
-    const ALL: [Self; 6] = [
+    /// Every state, in the order of its code.
+    pub const ALL: [Self; 6] = [
         Self::InFlight,
         Self::InDoubt,
         Self::Committed,

@@ -1,0 +1,34 @@
+//! Opening a log that nobody has open, to do one thing to it.
+
+use siding::disk::SystemClock;
+use siding::{ErrorKind, Log, Options, ReadOnly, Recovery, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Memory for what one verb writes.
+const RING: usize = 4 << 20;
+
+/// Opens the log, without background work: no segments are prepared for an hour of use.
+pub(crate) fn open(dir: &Path, seen: &ReadOnly) -> Result<Recovery> {
+    // With its own write unit the log goes on in the segment it was closed in.
+    match options().write_unit(seen.write_unit()).open(dir) {
+        Err(error) if error.kind() == ErrorKind::Invalid => options().open(dir),
+        other => other,
+    }
+}
+
+fn options() -> Options {
+    Options::new().create(false).ring_size(RING).without_threads(Arc::new(SystemClock::new()))
+}
+
+/// Closes the log again. Returns how many units were backed out because they were in flight, as
+/// every open does; none if there are some that only their program can undo: then the log stays
+/// as a crash would leave it.
+pub(crate) fn close(recovery: Recovery) -> Result<Option<usize>> {
+    let flying = recovery.in_flight().len();
+    match recovery.finish() {
+        Ok(log) => Log::close(&log).map(|()| Some(flying)),
+        Err(error) if error.kind() == ErrorKind::InUse => Ok(None),
+        Err(error) => Err(error),
+    }
+}
