@@ -18,7 +18,7 @@ pub(super) const TELLERS: u32 = 10;
 pub(super) const OPENING: i64 = 1_000;
 
 /// Bytes of a segment of its log: the log shrinks by whole ones.
-pub(super) const SEGMENT: u64 = 2 << 20;
+const SEGMENT: u64 = 2 << 20;
 
 /// How large the bank is.
 #[derive(Args, Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! The course of the demo: work, kill, restart, check, again; then decide what is in doubt.
 
-use super::bank::{Bank, Dice, SEGMENT, account_key, carry_out, is_stray, left_gid, numbered};
+use super::bank::{Bank, Dice, account_key, is_stray, left_gid};
 use super::check::{self, Doubt, Findings, Ledger};
 use super::process::{Counts, Kill, timed, work_and_kill};
 use super::show::{Row, Show, Sum};
@@ -159,35 +159,12 @@ impl Demo<'_> {
                 decided.backed_out += 1;
             }
         }
-        self.go_on(db)?;
         db.snapshot()?;
         db.snapshot()?;
         db.close()?;
         drop(opened);
         let again = self.restart("decided")?;
         self.sum_up(again, Some(decided))
-    }
-
-    /// Life goes on: units of many transfers each, until the log has come to another segment.
-    /// Whole segments are trimmed, and what was just decided holds the one it was decided in.
-    fn go_on(&mut self, db: &Db) -> Result<()> {
-        let start = db.log().positions().end;
-        for number in 0.. {
-            let mut txn = db.begin()?;
-            let mut made = Vec::new();
-            for count in 0..500 {
-                let id = numbered(self.workers, number, count);
-                let transfer = self.args.bank.transfer(id, &mut self.dice);
-                carry_out(&mut txn, &transfer)?;
-                made.push((id, transfer));
-            }
-            txn.commit()?;
-            self.ledger.committed.extend(made);
-            if db.log().positions().end.since(start) > SEGMENT {
-                break;
-            }
-        }
-        Ok(())
     }
 
     fn sum_up(&mut self, opened: Opened, decided: Option<Decided>) -> Result<bool> {

@@ -159,17 +159,13 @@ impl Show {
         let (found, decided) = (sum.findings, sum.decided);
         println!();
         if found.none() {
+            let (acknowledged, unheard) = (grouped(sum.acknowledged), found.unacknowledged);
+            println!("Every one of {acknowledged} acknowledged transfers is there, and whole.");
+            println!("None of {} that were backed out is.", sum.backed_out);
+            println!("{unheard} more are there: the kill came between commit and the word of it.");
             println!(
-                "Every one of {} acknowledged transfers is there, none is half there, none of {} \
-                 that were backed out is. {} more were committed when the kill came before the \
-                 word of it.",
-                grouped(sum.acknowledged),
-                sum.backed_out,
-                grouped(found.unacknowledged),
-            );
-            println!(
-                "{} units were in doubt through all restarts, records, locks and all; {} are \
-                 committed now, {} backed out.",
+                "{} units stayed in doubt, with records and locks; then {} committed, {} backed \
+                 out.",
                 decided.in_doubt, decided.committed, decided.backed_out,
             );
             println!("The money is right: {} in all accounts.", signed(found.money.0));
@@ -180,19 +176,16 @@ impl Show {
             }
         }
         println!(
-            "{} kills; {} snapshots under load; {} transfers met a unit in doubt and were turned \
-             away; the longest restart took {} ms.",
+            "{} kills; {} snapshots under load; the longest restart took {} ms.",
             sum.kills,
             sum.counts.snapshots,
-            grouped(sum.counts.turned_away),
             grouped(sum.restart_ms_max),
         );
-        println!(
-            "Log kept while units were in doubt: {}; now: {}. It lies in {}.",
-            bytes(decided.kept_in_doubt),
-            bytes(sum.kept),
-            self.log.display(),
-        );
+        let turned_away = grouped(sum.counts.turned_away);
+        println!("{turned_away} transfers met a lock of a unit in doubt, and were turned away.");
+        let (before, after) = (bytes(decided.kept_in_doubt), bytes(sum.kept));
+        println!("Log kept while units were in doubt: {before}; at the end: {after}.");
+        println!("The log lies in {}.", self.log.display());
     }
 }
 
@@ -221,10 +214,11 @@ fn signed(number: i64) -> String {
     format!("{sign}{}", grouped(number.unsigned_abs()))
 }
 
-/// 12.3 MiB
+/// 12.3 MiB, or 12.3 KiB where it is less than one.
 fn bytes(bytes: u64) -> String {
-    let tenths = bytes * 10 / (1 << 20);
-    format!("{}.{} MiB", grouped(tenths / 10), tenths % 10)
+    let (unit, name) = if bytes < 1 << 20 { (1 << 10, "KiB") } else { (1 << 20, "MiB") };
+    let tenths = bytes * 10 / unit;
+    format!("{}.{} {name}", grouped(tenths / 10), tenths % 10)
 }
 
 #[cfg(test)]
@@ -235,6 +229,7 @@ mod tests {
     fn numbers_are_grouped() {
         let shown: Vec<String> = [0, 999, 1_000, 1_234_567].into_iter().map(grouped).collect();
         assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!((signed(-1_000), bytes(12_897_485)), ("-1,000".into(), "12.3 MiB".into()));
+        assert_eq!(signed(-1_000), "-1,000");
+        assert_eq!((bytes(12_897_485), bytes(12_595)), ("12.3 MiB".into(), "12.2 KiB".into()));
     }
 }
