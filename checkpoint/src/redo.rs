@@ -79,7 +79,8 @@ impl Engine {
             engine: Arc::clone(self),
             redo,
             found: VecDeque::new(),
-            chain: None,
+            chain: Chain::new(0, Lsn::ZERO, Lsn::ZERO),
+            commit: None,
         })
     }
 
@@ -122,7 +123,9 @@ pub struct Committed {
     /// What the COMMITs so far need; exact, where a keypoint's table speaks of whole segments.
     seen: Commits,
     found: VecDeque<Found>,
-    chain: Option<(Chain, Lsn)>,
+    /// The chain at hand, and the position behind its COMMIT.
+    chain: Chain,
+    commit: Option<Lsn>,
 }
 
 impl Committed {
@@ -135,21 +138,20 @@ impl Committed {
     #[allow(clippy::type_complexity, reason = "the parts of one record")]
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8], Lsn)>> {
         let (lsn, header, commit) = loop {
-            if let Some((chain, commit)) = &mut self.chain {
-                if let Some((lsn, header)) = chain.step(&**self.engine.stream())? {
-                    break (lsn, header, *commit);
+            if let Some(commit) = self.commit {
+                if let Some((lsn, header)) = self.chain.step(&**self.engine.stream())? {
+                    break (lsn, header, commit);
                 }
-                self.chain = None;
+                self.commit = None;
             }
             if let Some(found) = self.found.pop_front() {
-                let chain = Chain::new(found.unit, found.head, found.floor);
-                self.chain = Some((chain, found.next));
+                self.chain.restart(found.unit, found.head, found.floor);
+                self.commit = Some(found.next);
             } else if !self.scan_on()? {
                 return Ok(None);
             }
         };
-        let payload = self.chain.as_ref().map(|(chain, _)| chain.payload()).unwrap_or_default();
-        Ok(Some((lsn, header, payload, commit)))
+        Ok(Some((lsn, header, self.chain.payload(), commit)))
     }
 
     /// Bytes that were scanned so far.
