@@ -63,17 +63,24 @@ impl Decided {
         Ok(self.log.engine().stream().append(self.unit, Kind::Data, 0, payload)?.lsn)
     }
 
-    /// The work is done: the unit is forgotten.
+    /// The work is done: the unit is forgotten. One that is backed out under repeat history is
+    /// undone first, through the handler of [`Options::undo`](crate::Options::undo).
     ///
     /// # Errors
     ///
-    /// The log failed: after a restart the unit may be there once more.
+    /// The log failed: after a restart the unit may be there once more. What the undo handler
+    /// says, or that there is none: then the unit stays, to be undone later.
     ///
     /// # Crash
     ///
     /// Before this returns the unit may be there once more, decided as it was.
     pub fn end(self) -> Result<()> {
         let stream = self.log.engine().stream();
+        stream.may_wait()?;
+        if self.outcome == Outcome::BackOut && stream.core().repeats_history() {
+            // END without compensation would leave its effects in the embedder's files for ever.
+            return self.log.undo(self.unit);
+        }
         let ended = stream.end_unit(self.unit)?;
         stream.wait_durable(ended.placed.next, ended.done.as_deref())
     }

@@ -3,13 +3,14 @@
 use crate::decided::{Decided, Outcome, refused};
 use crate::log::Inner;
 use crate::{Backward, CommitError, Effects};
-use siding_wal::format::{Cause, UnitState};
+use siding_wal::format::Cause;
 use siding_wal::write::Verdict;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
 /// A prepared unit. It survives every crash, and stays in doubt until it is decided: dropping
-/// the handle decides nothing. Whoever decides second gets [`ErrorKind::AlreadyDecided`].
+/// the handle decides nothing. Whoever decides second gets [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided), and
+/// [`Error::committed`](crate::Error::committed) says how the first did.
 #[derive(Debug)]
 #[must_use = "an in-doubt unit stays in doubt until somebody decides"]
 pub struct InDoubt {
@@ -48,7 +49,7 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
+    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided) if it is no longer in doubt.
     pub fn records_backward(&self) -> Result<Backward> {
         let (head, floor) = self.chain()?;
         Ok(Backward::of_log(&self.log, self.unit, head, floor))
@@ -58,7 +59,7 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
+    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided) if it is no longer in doubt.
     pub fn effects(&self) -> Result<Effects> {
         let (head, floor) = self.chain()?;
         Ok(Effects::new(&self.log, self.unit, head, floor))
@@ -66,18 +67,22 @@ impl InDoubt {
 
     fn chain(&self) -> Result<(Lsn, Lsn)> {
         let core = self.log.engine().stream().core();
-        let unit = core.units.get(self.unit).filter(|unit| unit.state == UnitState::InDoubt);
-        unit.map(|unit| (unit.head, unit.floor)).ok_or_else(|| {
-            let what = format!("unit {:#x} is no longer in doubt", self.unit);
-            Error::new(ErrorKind::AlreadyDecided, what)
-        })
+        match core.in_doubt(self.unit) {
+            Ok(unit) => Ok((unit.head, unit.floor)),
+            // A handle was in doubt once: what the table has forgotten was decided.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let what = format!("unit {:#x} is no longer in doubt", self.unit);
+                Err(Error::new(ErrorKind::AlreadyDecided, what))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Commits it; returns the position just behind its COMMIT.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AlreadyDecided`] in [`CommitError::BackedOut`] (this call decided nothing);
+    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided) in [`CommitError::BackedOut`] (this call decided nothing);
     /// [`CommitError::Unknown`] if the log failed meanwhile.
     ///
     /// # Crash
@@ -93,7 +98,7 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AlreadyDecided`]; what the handler says; or the log failed.
+    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided); what the handler says; or the log failed.
     ///
     /// # Crash
     ///
@@ -133,6 +138,7 @@ impl InDoubt {
             who: self.who.clone(),
         };
         let stream = self.log.engine().stream();
+        stream.may_wait().map_err(refused)?;
         let pending = stream.decide(self.unit, &how, true).map_err(refused)?;
         stream
             .wait_durable(pending.placed.next, pending.done.as_deref())

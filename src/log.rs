@@ -101,6 +101,7 @@ impl Inner {
 
     /// Undoes a unit that is being backed out, by the handler of the options.
     pub(crate) fn undo(&self, unit: u64) -> Result<()> {
+        self.engine.stream().may_wait()?;
         match self.engine.undo_now(unit) {
             // The background was faster.
             Err(error) if error.kind() == ErrorKind::UnitEnded => Ok(()),
@@ -249,6 +250,9 @@ impl Log {
     pub fn write(&self, payload: &[u8]) -> std::result::Result<Lsn, CommitError> {
         let stream = self.inner.engine.stream();
         let durable = self.inner.durability == Durability::Durable;
+        if durable {
+            stream.may_wait().map_err(CommitError::BackedOut)?;
+        }
         let pending = stream.write(0, payload, durable).map_err(CommitError::BackedOut)?;
         if durable {
             stream
@@ -349,6 +353,7 @@ impl Log {
     ///
     /// The keypoint counts, or the one before does.
     pub fn keypoint(&self) -> Result<Lsn> {
+        self.inner.engine.stream().may_wait()?;
         self.inner.engine.keypoint()
     }
 
@@ -403,6 +408,7 @@ impl Log {
     ///
     /// Before this returns the close may count as unclean; nothing is lost.
     pub fn close(&self) -> Result<()> {
+        self.inner.engine.stream().may_wait()?;
         self.inner.engine.close()?;
         self.inner.shut_down();
         Ok(())

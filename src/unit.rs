@@ -4,7 +4,7 @@ use crate::decided::{Decided, Outcome, refused};
 use crate::log::Inner;
 use crate::{Backward, CommitError, Durability, InDoubt, PrepareError, Record, Ticket};
 use siding_wal::chain::Walk;
-use siding_wal::format::{Compensation, Kind};
+use siding_wal::format::{Cause, Compensation, Kind, UnitState};
 use siding_wal::stream::Pending;
 use siding_wal::write::Verdict;
 use siding_wal::{Error, Lsn, Result};
@@ -163,6 +163,9 @@ impl UnitOfWork {
     /// Until this returns, the unit is committed or backed out; then it is committed.
     pub fn commit(self) -> std::result::Result<Lsn, CommitError> {
         let durable = self.log.durability() == Durability::Durable;
+        if durable {
+            self.log.engine().stream().may_wait().map_err(CommitError::BackedOut)?;
+        }
         let (log, pending) = self.put_commit(true, durable)?;
         if durable {
             let stream = log.engine().stream();
@@ -198,6 +201,7 @@ impl UnitOfWork {
     /// Until this returns, the unit is decided or backed out; then it is decided.
     pub fn decide(self) -> std::result::Result<Decided, CommitError> {
         let unit = self.unit;
+        self.log.engine().stream().may_wait().map_err(CommitError::BackedOut)?;
         let (log, pending) = self.put_commit(false, true)?;
         let stream = log.engine().stream();
         stream
@@ -231,6 +235,9 @@ impl UnitOfWork {
     ///
     /// Until this returns, the unit is in doubt or backed out; then it is in doubt.
     pub fn prepare(self, gid: &[u8]) -> std::result::Result<InDoubt, PrepareError> {
+        if let Err(error) = self.log.engine().stream().may_wait() {
+            return Err(PrepareError { unit: Some(self), error });
+        }
         let (doubt, ticket) = self.submit_prepare(gid)?;
         match ticket.wait() {
             Ok(_) => Ok(doubt),
@@ -277,7 +284,16 @@ impl UnitOfWork {
         if let Some(error) = stream.failure() {
             return Err(error);
         }
-        if stream.core().repeats_history() { self.log.undo(self.unit) } else { Ok(()) }
+        if !stream.core().repeats_history() {
+            return Ok(());
+        }
+        // Without room it was only marked, and nothing is undone before ABORT stands there.
+        let marked = stream.core().units.get(self.unit).map(|unit| unit.state);
+        if marked == Some(UnitState::InFlight) {
+            let how = Verdict { cause: Cause::Drop, ..Verdict::default() };
+            stream.decide(self.unit, &how, false)?;
+        }
+        self.log.undo(self.unit)
     }
 }
 

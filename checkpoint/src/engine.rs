@@ -7,6 +7,7 @@ use siding_wal::disk::{DirLock, FutexWord};
 use siding_wal::format::{ClosePayload, Kind, MarkPayload, UnitState};
 use siding_wal::seeded;
 use siding_wal::stream::Stream;
+use siding_wal::write::Core;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +79,7 @@ impl Engine {
             config.keypoint_bytes,
             config.keypoint_ms,
             now,
+            opened.stream.bounds().keypoint_end,
             opened.stream.core().content_end(),
             opened.marked_ms,
         );
@@ -206,16 +208,31 @@ impl Engine {
             let core = self.stream.core();
             (core.writer.end(), core.content_end())
         };
-        let due = self.keeper().due(now, end, content);
+        let (due, mark_due) = {
+            let keeper = self.keeper();
+            (keeper.due(now, end, content), keeper.mark_due(now, content))
+        };
         let full = self.stream.core().in_reserve();
         match due {
-            // The reserve of a full log is for those who end something.
-            Some(Task::Mark) if full => self.keeper().marked(now, content),
-            Some(Task::Keypoint) if full && !self.keypoint_frees() => {}
+            // The reserve of a full log is for those who end something. What they wrote is made
+            // durable all the same: a relaxed commit waits a second for it, no longer.
+            Some(Task::Mark) if full => self.flush_only(now, content),
+            Some(Task::Keypoint) if full && !self.keypoint_frees() => {
+                if mark_due {
+                    self.flush_only(now, content);
+                }
+            }
             // What fails here fails the log, or is tried again; the next call says so.
             Some(Task::Mark) => drop(self.mark()),
             Some(Task::Keypoint) => drop(self.keypoint()),
             None => {}
+        }
+    }
+
+    /// What MARK is for, on a log that has no room for one.
+    fn flush_only(&self, now: u64, content: Lsn) {
+        if self.stream.flush().is_ok() {
+            self.keeper().marked(now, content);
         }
     }
 
@@ -225,10 +242,11 @@ impl Engine {
     ///
     /// The log failed or is full.
     pub fn mark(&self) -> Result<()> {
+        // What comes behind this position may be in the batch of the mark, and the next one's.
+        let content = self.stream.core().content_end();
         self.stream.flush()?;
         let payload = self.mark_payload();
         let placed = self.stream.append_first(Kind::Mark, &payload.encode())?;
-        let content = self.stream.core().content_end();
         self.stream.ensure_durable(placed.next)?;
         let now = self.stream.clock().monotonic_ms();
         self.keeper().marked(now, content);
@@ -260,31 +278,35 @@ impl Engine {
             return self.stream.failure().filter(failed).map_or(Ok(()), Err);
         }
         self.end_dropped()?;
-        let busy = self.in_flight();
-        if !busy.is_empty() {
-            let named: Vec<String> = busy.iter().take(8).map(|unit| format!("{unit:#x}")).collect();
-            let what = format!("{} units are in flight: {}", busy.len(), named.join(", "));
-            return Err(Error::new(ErrorKind::InUse, what)
-                .advise("commit, prepare or back them out, then close"));
-        }
+        idle(&self.in_flight())?;
         if self.keeper().worth_a_keypoint(self.stream.core().writer.end()) {
             match self.keypoint() {
                 Err(error) if error.kind() == ErrorKind::LogFull => {}
                 other => drop(other?),
             }
         }
+        {
+            // Others may have begun something since; from here on they may not.
+            let mut core = self.stream.core();
+            idle(&in_state(&core, IN_FLIGHT))?;
+            core.set_closing(true);
+        }
+        self.write_close().inspect_err(|_| self.stream.core().set_closing(false))?;
+        self.closed.store(true, Ordering::Release);
+        self.stream.write_control(true)?;
+        self.stream
+            .fail(Error::new(ErrorKind::Closed, "the log is closed").advise("open it again"));
+        Ok(())
+    }
+
+    fn write_close(&self) -> Result<()> {
         self.stream.flush()?;
         let payload: ClosePayload = self.mark_payload();
         let placed = self.stream.append_first(Kind::Close, &payload.encode())?;
         if seeded!(CleanBeforeClose) {
             self.stream.write_control(true)?;
         }
-        self.stream.ensure_durable(placed.next)?;
-        self.closed.store(true, Ordering::Release);
-        self.stream.write_control(true)?;
-        self.stream
-            .fail(Error::new(ErrorKind::Closed, "the log is closed").advise("open it again"));
-        Ok(())
+        self.stream.ensure_durable(placed.next)
     }
 
     /// Ends units that were dropped when memory had no room for it, a ring's worth at a time.
@@ -325,22 +347,38 @@ impl Engine {
     /// Units that have records and are neither prepared nor decided, or not yet undone.
     #[must_use]
     pub fn in_flight(&self) -> Vec<u64> {
-        self.in_state(&[UnitState::InFlight, UnitState::BackingOut])
+        self.in_state(IN_FLIGHT)
     }
 
     /// Units in one of these states, lowest number first.
     #[must_use]
     pub fn in_state(&self, states: &[UnitState]) -> Vec<u64> {
-        let core = self.stream.core();
-        let mut units: Vec<u64> = core
-            .units
-            .iter()
-            .filter(|(_, unit)| states.contains(&unit.state) && !unit.is_blank())
-            .map(|(number, _)| number)
-            .collect();
-        units.sort_unstable();
-        units
+        in_state(&self.stream.core(), states)
     }
+}
+
+/// Neither prepared nor decided, or not yet undone.
+const IN_FLIGHT: &[UnitState] = &[UnitState::InFlight, UnitState::BackingOut];
+
+fn in_state(core: &Core, states: &[UnitState]) -> Vec<u64> {
+    let mut units: Vec<u64> = core
+        .units
+        .iter()
+        .filter(|(_, unit)| states.contains(&unit.state) && !unit.is_blank())
+        .map(|(number, _)| number)
+        .collect();
+    units.sort_unstable();
+    units
+}
+
+/// Whether a close may go on.
+fn idle(busy: &[u64]) -> Result<()> {
+    if busy.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = busy.iter().take(8).map(|unit| format!("{unit:#x}")).collect();
+    let what = format!("{} units are in flight: {}", busy.len(), named.join(", "));
+    Err(Error::new(ErrorKind::InUse, what).advise("commit, prepare or back them out, then close"))
 }
 
 impl Positions {

@@ -43,16 +43,18 @@ impl Keeper {
         keypoint_bytes: u64,
         keypoint_ms: u64,
         now: u64,
+        keypoint: Lsn,
         content: Lsn,
         mark_time: u64,
     ) -> Self {
-        let start = (now, content);
         Self {
             keypoint_bytes,
             keypoint_ms,
-            keypoint: start,
+            // Bytes count from the last keypoint, whoever took it: else a log that is opened for
+            // short whiles would never get another one, and never be trimmed.
+            keypoint: (now, keypoint),
             taken: Lsn::ZERO,
-            mark: start,
+            mark: (now, content),
             mark_time,
         }
     }
@@ -66,9 +68,14 @@ impl Keeper {
         if bytes >= self.keypoint_bytes.max(1) || (logged && since >= self.keypoint_ms) {
             return Some(Task::Keypoint);
         }
+        self.mark_due(now, content).then_some(Task::Mark)
+    }
+
+    /// Whether a mark is due, keypoint or not.
+    pub(crate) fn mark_due(&self, now: u64, content: Lsn) -> bool {
         let quiet = content <= self.mark.1;
         let wait = if quiet { IDLE_MARK_MS } else { MARK_MS };
-        (now.saturating_sub(self.mark.0) >= wait).then_some(Task::Mark)
+        now.saturating_sub(self.mark.0) >= wait
     }
 
     pub(crate) fn keypoint_taken(&mut self, now: u64, end: Lsn) {
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn marks_follow_traffic_once_a_second_and_then_once_a_minute() {
-        let mut keeper = Keeper::new(1 << 30, u64::MAX, 0, Lsn::new(10), 0);
+        let mut keeper = Keeper::new(1 << 30, u64::MAX, 0, Lsn::new(10), Lsn::new(10), 0);
         assert_eq!(keeper.due(999, Lsn::new(20), Lsn::new(20)), None);
         assert_eq!(keeper.due(1_000, Lsn::new(20), Lsn::new(20)), Some(Task::Mark));
         keeper.marked(1_000, Lsn::new(20));
@@ -111,7 +118,7 @@ mod tests {
 
     #[test]
     fn keypoints_come_by_bytes_and_by_time_if_anything_was_logged() {
-        let mut keeper = Keeper::new(1_000, 5_000, 0, Lsn::ZERO, 0);
+        let mut keeper = Keeper::new(1_000, 5_000, 0, Lsn::ZERO, Lsn::ZERO, 0);
         assert_eq!(keeper.due(1, Lsn::new(1_000), Lsn::new(1_000)), Some(Task::Keypoint));
         keeper.keypoint_taken(1, Lsn::new(1_000));
         keeper.marked(1, Lsn::new(1_000));
@@ -121,7 +128,7 @@ mod tests {
 
     #[test]
     fn time_in_marks_never_goes_back() {
-        let mut keeper = Keeper::new(1, 1, 0, Lsn::ZERO, 50);
+        let mut keeper = Keeper::new(1, 1, 0, Lsn::ZERO, Lsn::ZERO, 50);
         assert_eq!((keeper.mark_time(40), keeper.mark_time(60)), (50, 60));
         assert_eq!(keeper.mark_time(55), 60);
     }

@@ -79,8 +79,8 @@ impl Engine {
             engine: Arc::clone(self),
             redo,
             found: VecDeque::new(),
-            chain: None,
-            chain_ended: false,
+            chain: Chain::new(0, Lsn::ZERO, Lsn::ZERO),
+            commit: None,
         })
     }
 
@@ -123,9 +123,9 @@ pub struct Committed {
     /// What the COMMITs so far need; exact, where a keypoint's table speaks of whole segments.
     seen: Commits,
     found: VecDeque<Found>,
-    /// The unit at hand, and the position just behind its COMMIT; kept from unit to unit.
-    chain: Option<(Chain, Lsn)>,
-    chain_ended: bool,
+    /// The chain at hand, and the position behind its COMMIT.
+    chain: Chain,
+    commit: Option<Lsn>,
 }
 
 impl Committed {
@@ -138,27 +138,20 @@ impl Committed {
     #[allow(clippy::type_complexity, reason = "the parts of one record")]
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8], Lsn)>> {
         let (lsn, header, commit) = loop {
-            if let Some((chain, commit)) = self.chain.as_mut().filter(|_| !self.chain_ended) {
-                if let Some((lsn, header)) = chain.step(&**self.engine.stream())? {
-                    break (lsn, header, *commit);
+            if let Some(commit) = self.commit {
+                if let Some((lsn, header)) = self.chain.step(&**self.engine.stream())? {
+                    break (lsn, header, commit);
                 }
-                self.chain_ended = true;
+                self.commit = None;
             }
-            if let Some(Found { unit, head, floor, next }) = self.found.pop_front() {
-                self.chain_ended = false;
-                match &mut self.chain {
-                    Some((chain, commit)) => {
-                        chain.turn_to(unit, head, floor);
-                        *commit = next;
-                    }
-                    None => self.chain = Some((Chain::new(unit, head, floor), next)),
-                }
+            if let Some(found) = self.found.pop_front() {
+                self.chain.restart(found.unit, found.head, found.floor);
+                self.commit = Some(found.next);
             } else if !self.scan_on()? {
                 return Ok(None);
             }
         };
-        let payload = self.chain.as_ref().map(|(chain, _)| chain.payload()).unwrap_or_default();
-        Ok(Some((lsn, header, payload, commit)))
+        Ok(Some((lsn, header, self.chain.payload(), commit)))
     }
 
     /// Bytes that were scanned so far.

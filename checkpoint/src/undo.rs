@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use siding_wal::chain::Walk;
 use siding_wal::format::{Compensation, Kind, RecordHeader, UnitState};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Undoes one record in the embedder's files; returns what a compensation record shall carry.
@@ -64,8 +65,9 @@ impl Engine {
     pub(crate) fn undo_abandoned(&self) {
         let Some(handler) = self.undo_handler().filter(|_| self.may_undo()) else { return };
         for unit in self.in_state(&[UnitState::BackingOut]) {
-            // What fails stays in the table, and is tried again.
-            let _ = self.undo_unit(unit, &**handler);
+            // What fails stays in the table, and is tried again. A handler that panics must not
+            // take the thread with it that keeps the log small.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.undo_unit(unit, &**handler)));
         }
     }
 }

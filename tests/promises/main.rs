@@ -3,7 +3,9 @@
 mod cursors;
 mod dropping;
 mod keypoints;
+mod opening;
 mod rollback;
 mod space;
 #[path = "../support/mod.rs"]
 mod support;
+mod undoing;

@@ -1,7 +1,10 @@
 //! A full log: new work is refused, work that exists can be ended, and then it goes on.
 
 use crate::support::{StillClock, quiet, recover, redone};
-use siding::{Discipline, Error, ErrorKind, Log, Lsn, Options, Outcome, Result, UnitOfWork};
+use siding::disk::Disk;
+use siding::{
+    Discipline, Durability, Error, ErrorKind, Log, Lsn, Options, Outcome, Result, UnitOfWork,
+};
 use siding_sim::SimDisk;
 use std::sync::Arc;
 
@@ -224,4 +227,61 @@ fn a_limit_that_leaves_no_room_for_work_is_refused() {
     let error = options.open_on(Arc::new(disk.clone())).expect_err("too small");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(siding::disk::Disk::list(&disk).unwrap().iter().all(|(name, _)| name == "lock"));
+}
+
+#[test]
+fn a_relaxed_commit_on_a_full_log_is_durable_a_second_later() -> Result<()> {
+    let disk = SimDisk::new(1).with_write_unit(4096);
+    let clock = StillClock::new();
+    let options = bounded(8, Discipline::DeferredApply).durability(Durability::Relaxed);
+    let log = options.without_threads(clock.clone()).open_on(Arc::new(disk.clone()))?.finish()?;
+    let mut kept = log.begin()?;
+    kept.append(b"kept")?;
+    let (mut bulk, error) = fill(&log, 3000)?;
+    assert_full(&error);
+    clock.advance(1_000);
+    log.tick();
+    let lsn = kept.commit()?;
+    // It gave some of the reserve back; now that is used, too.
+    while bulk.append(&[1; 100]).is_ok() {}
+    assert!(log.positions().durable < lsn);
+    clock.advance(1_000);
+    log.tick();
+    assert!(log.positions().durable >= lsn, "{:?}", log.positions());
+    // The same while a keypoint is due that would free nothing.
+    clock.advance(60_000);
+    log.tick();
+    drop(bulk);
+    let end = log.positions().end;
+    clock.advance(1_000);
+    log.tick();
+    assert!(log.positions().durable >= end, "{:?}", log.positions());
+    Ok(())
+}
+
+#[test]
+fn crashes_do_not_take_a_full_log_beyond_its_limit() -> Result<()> {
+    let (size, limit) = (256 << 10, 1 << 20);
+    let disk = SimDisk::new(1);
+    for crash in 0..12 {
+        let options = quiet().segment_size(size).max_log_bytes(limit);
+        let log = options.open_on(Arc::new(disk.clone()))?.finish()?;
+        let mut refused = None;
+        while refused.is_none() {
+            refused = log.write(&[1; 3000]).err();
+        }
+        assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::LogFull));
+        let files = disk.list().map_err(|cause| Error::io("list", cause))?;
+        let bytes: u64 = files.iter().filter(|file| file.0.ends_with(".seg")).map(|it| it.1).sum();
+        assert!(bytes <= limit, "crash {crash}: {bytes} bytes");
+        log.abandon();
+    }
+    // And it comes back to life.
+    let log = quiet().max_log_bytes(limit).open_on(Arc::new(disk.clone()))?.finish()?;
+    log.redo_from(log.positions().end)?;
+    log.keypoint()?;
+    for _ in 0..500 {
+        log.redo_from(log.write(&[1; 3000])?)?;
+    }
+    log.close()
 }

@@ -43,6 +43,12 @@ impl Walk {
         Self { effects: true, ..Self::records(unit, head, floor) }
     }
 
+    /// Begins anew with another chain, and keeps what it has read: chains often lie side by side.
+    fn restart(&mut self, unit: u64, head: Lsn, floor: Lsn) {
+        (self.unit, self.next, self.floor) = (unit, head, floor);
+        self.skip_above = Lsn::MAX;
+    }
+
     /// Where the walk goes on, and above which position everything was undone.
     #[must_use]
     pub fn position(&self) -> (Lsn, Lsn) {
@@ -130,12 +136,9 @@ impl Forward {
         }
     }
 
-    /// Turns to another chain. What was read of the files is kept: chains that lie close together,
-    /// as those of units that were committed one after the other, cost few reads.
-    pub fn turn_to(&mut self, unit: u64, head: Lsn, floor: Lsn) {
-        self.walk.unit = unit;
-        (self.walk.floor, self.walk.effects) = (floor, true);
-        self.walk.resume((head, Lsn::MAX));
+    /// Begins anew with the effects of another unit, and keeps what was read.
+    pub fn restart(&mut self, unit: u64, head: Lsn, floor: Lsn) {
+        self.walk.restart(unit, head, floor);
         self.windows.clear();
         self.lsns.clear();
         self.started = false;

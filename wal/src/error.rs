@@ -66,6 +66,7 @@ struct Inner {
     advice: Option<&'static str>,
     lsn: Option<Lsn>,
     letter: Option<char>,
+    commit: Option<bool>,
     path: Option<PathBuf>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -79,6 +80,7 @@ impl Error {
             advice: None,
             lsn: None,
             letter: None,
+            commit: None,
             path: None,
             source: None,
         }))
@@ -117,6 +119,13 @@ impl Error {
     #[must_use]
     pub fn by_row(mut self, letter: char) -> Self {
         self.0.letter = Some(letter);
+        self
+    }
+
+    /// The same error, with how the unit was decided before.
+    #[must_use]
+    pub fn decided(mut self, commit: bool) -> Self {
+        self.0.commit = Some(commit);
         self
     }
 
@@ -164,6 +173,13 @@ impl Error {
         self.0.letter
     }
 
+    /// Of [`ErrorKind::AlreadyDecided`]: whether the unit was committed, else it was backed out;
+    /// none if that is not known any more.
+    #[must_use]
+    pub fn committed(&self) -> Option<bool> {
+        self.0.commit
+    }
+
     /// What to do now, if this is known.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
@@ -177,6 +193,7 @@ impl Error {
         copy.0.advice = self.0.advice;
         copy.0.lsn = self.0.lsn;
         copy.0.letter = self.0.letter;
+        copy.0.commit = self.0.commit;
         copy.0.path.clone_from(&self.0.path);
         copy.0.source = self.0.source.as_ref().map(|cause| cause.to_string().into());
         copy

@@ -10,7 +10,8 @@ use siding_wal::format::{ControlSlot, HEADER_LEN, SegmentHeader, segment_file_na
 use siding_wal::read::{Identity, Segment, Segments, Survey};
 use siding_wal::seeded;
 use siding_wal::stream::{
-    AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_control, create_filled, write_slot,
+    AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_control, create_filled, next_block,
+    write_slot,
 };
 use siding_wal::units::Units;
 use siding_wal::write::{Commits, Core, Start, Writer};
@@ -53,7 +54,7 @@ pub(super) fn create(
     };
     let incarnation = found.incarnation.saturating_add(1);
     let settings = settings(config, &**disk, &identity, incarnation, found.epoch.max(1));
-    let block = found.unit_block.saturating_add(1);
+    let block = next_block(found.unit_block)?;
     for number in found.leftovers.iter().chain(found.blanks.iter().map(|(number, _)| number)) {
         // What an interrupted creation left; it is made again.
         let _ = disk.remove(&segment_file_name(*number));

@@ -90,6 +90,9 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Write units in a segment, at least.
+const UNITS_A_SEGMENT: u64 = 4;
+
 /// Reads in flight while the log is scanned.
 const READ_AHEAD: usize = 4;
 
@@ -163,7 +166,7 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
         sync_all(&found)?;
         found = survey(&**disk)?;
     }
-    agrees(&found, config)?;
+    agrees(&found, config, &**disk)?;
     let base = analysis::base(&found)?;
     let (analysis, verdict) = scan(&found, base, config)?;
     let place = place::Place { disk, clock, config, found: &found, verdict: &verdict };
@@ -251,7 +254,8 @@ fn check(config: &Config, disk: &dyn Disk) -> Result<()> {
         return Err(invalid(format!("a write unit of {unit}: a power of two from {least} on")));
     }
     let size = config.segment_size;
-    let least = siding_wal::format::MIN_SEGMENT_SIZE.max(u64::from(unit).saturating_mul(4));
+    let least =
+        siding_wal::format::MIN_SEGMENT_SIZE.max(u64::from(unit).saturating_mul(UNITS_A_SEGMENT));
     if size < least || !size.is_multiple_of(u64::from(unit)) || size > 1 << 40 {
         return Err(invalid(format!(
             "a segment size of {size}: a multiple of the write unit, {least} bytes to 1 TiB"
@@ -275,9 +279,18 @@ fn roomy(config: &Config, segment_size: u64) -> Result<()> {
     }
 }
 
-fn agrees(found: &Survey, config: &Config) -> Result<()> {
+fn agrees(found: &Survey, config: &Config, disk: &dyn Disk) -> Result<()> {
     let Some(identity) = found.identity else { return Ok(()) };
     roomy(config, identity.segment_size)?;
+    let unit = config.write_unit.unwrap_or(disk.geometry().write_unit);
+    if u64::from(unit).saturating_mul(UNITS_A_SEGMENT) > identity.segment_size {
+        // The header takes one: in a segment without room behind it no record has a place.
+        let size = identity.segment_size;
+        return Err(invalid(format!(
+            "a write unit of {unit} in segments of {size}: {UNITS_A_SEGMENT} units a segment, at least"
+        ))
+        .advise("set a smaller write_unit; the segments of a log keep their size"));
+    }
     match config.discipline {
         Some(asked) if asked != identity.discipline => Err(invalid(format!(
             "the log was created for {}, not for {}",

@@ -7,7 +7,7 @@ use siding_wal::disk::{Clock, Disk, LogFile};
 use siding_wal::format::{ControlSlot, segment_file_name};
 use siding_wal::read::{CONTROL_NAME, Identity, Segment, Survey, Verdict};
 use siding_wal::stream::{
-    AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_filled, write_slot,
+    AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_filled, next_block, write_slot,
 };
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Place<'_> {
         let incarnation = highest.checked_add(1).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "the log was opened too often: no incarnation is left")
         })?;
-        let block = self.found.unit_block.saturating_add(1);
+        let block = next_block(self.found.unit_block)?;
         let epoch = self.found.epoch.max(1);
         let settings = settings(self.config, &**self.disk, &identity, incarnation, epoch);
         let clean = self.continues(&settings, &identity);

@@ -17,7 +17,8 @@ pub use keypoint::{
 };
 pub use kind::{Kind, flags};
 pub use payload::{
-    Cause, ClosePayload, Compensation, Decision, ForkPayload, MarkPayload, PreparePayload, SPtr,
+    COMPENSATION_HEAD, Cause, ClosePayload, Compensation, Decision, ForkPayload, MarkPayload,
+    PreparePayload, SPtr,
 };
 pub use record::{
     RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, padded_record_len,

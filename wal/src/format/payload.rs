@@ -155,6 +155,9 @@ impl PreparePayload {
     }
 }
 
+/// Bytes of a compensation record in front of the embedder's.
+pub const COMPENSATION_HEAD: usize = 8;
+
 /// What a compensation record carries in front of the embedder's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compensation<'a> {
@@ -168,7 +171,7 @@ impl<'a> Compensation<'a> {
     /// The payload as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + self.body.len());
+        let mut out = Vec::with_capacity(COMPENSATION_HEAD + self.body.len());
         out.extend_from_slice(&self.undo_next.get().to_le_bytes());
         out.extend_from_slice(self.body);
         out

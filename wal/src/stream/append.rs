@@ -1,8 +1,8 @@
 //! Appending: checksum outside the lock, one short critical section, and what to do when there
 //! is no room. Nobody waits for room while holding a lock.
 
-use super::{Stream, in_callback};
-use crate::format::{Kind, MAX_GID};
+use super::Stream;
+use crate::format::{COMPENSATION_HEAD, Kind, MAX_GID};
 use crate::write::{Class, Core, Done, Draft, Placed, Refusal, Verdict};
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
@@ -48,7 +48,10 @@ impl Stream {
     /// [`ErrorKind::TooLarge`], [`ErrorKind::UnitEnded`], [`ErrorKind::LogFull`], or the log
     /// failed. Nothing was appended.
     pub fn append(&self, unit: u64, kind: Kind, resource: u16, payload: &[u8]) -> Result<Placed> {
-        let max = self.settings.max_record;
+        // A compensation carries as much as the record it undoes, and says what is undone next:
+        // what could be written can be undone.
+        let more = if kind == Kind::Compensation { COMPENSATION_HEAD } else { 0 };
+        let max = self.settings.max_record.saturating_add(more);
         if payload.len() > max {
             let what = format!("the record has {} bytes, the limit is {max}", payload.len());
             return Err(Error::new(ErrorKind::TooLarge, what)
@@ -100,7 +103,7 @@ impl Stream {
         self.forced(force, &mut |core| core.decide(unit, how, now))
     }
 
-    /// One unit in one step: DATA and COMMIT with END, in one critical section.
+    /// One unit in one step: begun, DATA, COMMIT with END.
     ///
     /// # Errors
     ///
@@ -175,7 +178,7 @@ impl Stream {
     /// Runs a step under the lock until there is room for it.
     fn in_room<T>(&self, step: Step<'_, T>) -> Result<T> {
         loop {
-            let (refusal, blocked) = {
+            let (refusal, blocked, hard) = {
                 let mut core = self.core();
                 match step(&mut core) {
                     Ok(value) => {
@@ -186,15 +189,16 @@ impl Stream {
                         }
                         return Ok(value);
                     }
-                    Err(refusal) => (refusal, core.writer.oldest_pending()),
+                    Err(refusal) => (refusal, core.writer.oldest_pending(), core.hard_limit()),
                 }
             };
             match refusal {
                 Refusal::Error(error) => return Err(error),
                 Refusal::Ring => self.wait_for_ring(blocked)?,
                 Refusal::Segment(class) => {
+                    self.may_wait()?;
                     let full = |error| self.failure().unwrap_or_else(|| no_space(error, class));
-                    self.make_space().map_err(full)?;
+                    self.make_space(hard).map_err(full)?;
                 }
             }
         }
@@ -203,10 +207,7 @@ impl Stream {
     /// Waits until the oldest batch in memory is durable.
     fn wait_for_ring(&self, oldest: Option<(Lsn, Arc<Done>)>) -> Result<()> {
         let Some((upto, done)) = oldest else { return Ok(()) };
-        if in_callback() {
-            let what = "the log's memory is full, and the call would wait inside a callback";
-            return Err(Error::new(ErrorKind::WouldBlock, what));
-        }
+        self.may_wait()?;
         self.core().writer.want(upto);
         self.wait_durable(upto, Some(&done))
     }

@@ -4,7 +4,7 @@ use super::{Stream, lock};
 use crate::disk::{AlignedBuf, Disk, LogFile};
 use crate::format::{CONTROL_SLOT_LEN, ControlSlot, SegmentHeader, slot_offset};
 use crate::read::CONTROL_NAME;
-use crate::{Error, Lsn, Result};
+use crate::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
 /// Lower bounds that control slots, segment headers and MARK records repeat.
@@ -91,7 +91,7 @@ impl Stream {
         {
             let mut control = lock(&self.control);
             if control.unit_block == used {
-                control.unit_block = used.saturating_add(1);
+                control.unit_block = next_block(used)?;
             }
         }
         self.write_control(false)?;
@@ -127,6 +127,22 @@ impl Stream {
             created_ms: self.clock.wall_ms(),
         }
     }
+}
+
+/// Blocks of unit ids; the rest of the 64 bits counts within a block.
+const BLOCKS: u32 = 1 << 24;
+
+/// The block of unit ids behind `used`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] if there is none: the ids of an earlier block are never given again.
+pub fn next_block(used: u32) -> Result<u32> {
+    let next = used.checked_add(1).filter(|next| *next < BLOCKS);
+    next.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "no block of unit ids is left: the log was opened too often")
+            .advise("create a new log, and move the data there")
+    })
 }
 
 /// Creates the control file, empty. Durable with the first slot and a sync of the directory.

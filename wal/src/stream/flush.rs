@@ -34,12 +34,7 @@ impl Stream {
             match done.outcome() {
                 Outcome::Durable => return Ok(()),
                 Outcome::Failed => return Err(self.failed()),
-                Outcome::Pending if super::in_callback() => {
-                    let what = "the call would wait inside a callback";
-                    return Err(Error::new(ErrorKind::WouldBlock, what)
-                        .advise("submit, and go on in the ticket's callback"));
-                }
-                Outcome::Pending => {}
+                Outcome::Pending => self.may_wait()?,
             }
             match self.try_token() {
                 Some(mut token) => {
@@ -52,6 +47,21 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Whether this thread may wait: not inside a callback or a waker. Ask before something is
+    /// written whose durability is waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WouldBlock`].
+    pub fn may_wait(&self) -> Result<()> {
+        if super::in_callback() {
+            let what = "the call would wait inside a callback";
+            return Err(Error::new(ErrorKind::WouldBlock, what)
+                .advise("submit, and go on in the ticket's callback; or hand it to a thread"));
+        }
+        Ok(())
     }
 
     pub(super) fn failed(&self) -> Error {

@@ -17,7 +17,7 @@ mod prepare;
 mod threads;
 
 pub use append::Pending;
-pub use control::{Bounds, create_control, write_slot};
+pub use control::{Bounds, create_control, next_block, write_slot};
 pub use fetch::RecordBuf;
 pub use notify::{in_callback, run as run_callback};
 pub use prepare::{AHEAD, Prepared, create_filled};
@@ -214,10 +214,14 @@ impl Stream {
     ///
     /// The log failed, or fails now because the control file cannot be written.
     pub fn trim(&self, oldest: Lsn) -> Result<u64> {
-        if oldest <= self.bounds().oldest {
-            return Ok(0);
+        {
+            // In one step: two threads may trim, and the lower one must not take it back.
+            let mut bounds = lock(&self.bounds);
+            if oldest <= bounds.oldest {
+                return Ok(0);
+            }
+            bounds.oldest = oldest;
         }
-        lock(&self.bounds).oldest = oldest;
         self.write_control(false)?;
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<Arc<Segment>> = segments.remove_below(oldest);
@@ -225,6 +229,7 @@ impl Stream {
         self.core().commits.trimmed(oldest);
         let freed = self.settings.segment_size.saturating_mul(crate::format::wide(gone.len()));
         self.free(gone.iter().map(|segment| segment.number));
+        self.update_limits();
         Ok(freed)
     }
 

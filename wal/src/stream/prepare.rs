@@ -19,11 +19,12 @@ use super::flush::failure;
 use super::{Stream, lock};
 use crate::disk::{AlignedBuf, LogFile};
 use crate::format::{segment_file_name, wide};
+use crate::read::Segments;
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 /// Bytes zero-filled at a time.
 const STEP: u64 = 1 << 20;
@@ -84,11 +85,25 @@ impl Stream {
     }
 
     pub(super) fn update_limits(&self) {
-        let hard = self.hard_limit(&lock(&self.preparer));
-        let segments = self.segments().len();
+        // Held to the end, so that of two threads the one that saw more has the last word.
+        let preparer = lock(&self.preparer);
+        let segments = self.segments();
+        let hard = self.hard_limit(&preparer);
+        let spare = self.may_have_spare(&preparer, &segments);
         let mut core = self.core();
-        core.set_terms(self.settings.write_unit, segments);
-        core.set_hard_limit(hard);
+        core.set_terms(self.settings.write_unit, segments.len());
+        core.set_hard_limit(hard, !spare);
+    }
+
+    /// Whether a spare for the next unclean open is there, or may be made. Without one new work
+    /// would be written into the spare that this open took, and each crash would take another
+    /// segment beyond `max_log_bytes`.
+    fn may_have_spare(&self, preparer: &Preparer, segments: &Segments) -> bool {
+        let Some(max) = self.settings.max_log_bytes else { return true };
+        let oldest = segments.oldest_number().unwrap_or(preparer.now.last);
+        let files = preparer.now.last.saturating_sub(oldest).saturating_add(2);
+        let more = files.saturating_mul(self.settings.segment_size);
+        !preparer.now.ready.is_empty() || more <= max
     }
 
     /// Prepares one step more: a part of the open segment, or one segment. One at a time; the
@@ -99,7 +114,10 @@ impl Stream {
     /// [`ErrorKind::LogFull`] at `max_log_bytes` or on a full disk, else what the disk says. The
     /// log goes on in what is prepared.
     pub fn prepare_step(&self, paced: bool) -> Result<()> {
-        let one_at_a_time = lock(&self.preparing);
+        self.prepare_next(lock(&self.preparing), paced)
+    }
+
+    fn prepare_next(&self, one_at_a_time: MutexGuard<'_, ()>, paced: bool) -> Result<()> {
         let (last, open, filled) = {
             let preparer = lock(&self.preparer);
             (preparer.now.last, preparer.open, preparer.now.filled)
@@ -109,8 +127,8 @@ impl Stream {
         } else {
             self.prepare_segment(last.saturating_add(1), paced)
         };
-        drop(one_at_a_time);
         self.update_limits();
+        drop(one_at_a_time);
         result
     }
 
@@ -235,14 +253,24 @@ impl Stream {
     /// # Errors
     ///
     /// [`ErrorKind::LogFull`] if nothing can be freed either.
-    pub(super) fn make_space(&self) -> Result<()> {
+    pub(super) fn make_space(&self, beyond: Lsn) -> Result<()> {
         self.hurry.store(true, Ordering::Relaxed);
-        let mut result = self.prepare_step(false);
+        let mut result = self.prepare_beyond(beyond);
         self.hurry.store(false, Ordering::Relaxed);
         if result.is_err() && self.reclaim.get().is_some_and(|reclaim| reclaim()) {
-            result = self.prepare_step(false);
+            result = self.prepare_beyond(beyond);
         }
         result
+    }
+
+    /// One step, unless another thread has done it meanwhile: many find at once that there is no
+    /// room, and one segment is enough for all.
+    fn prepare_beyond(&self, beyond: Lsn) -> Result<()> {
+        let one_at_a_time = lock(&self.preparing);
+        if self.core().hard_limit() > beyond {
+            return Ok(());
+        }
+        self.prepare_next(one_at_a_time, false)
     }
 
     pub(super) fn take_prepared(&self, number: u64) -> Option<Arc<dyn LogFile>> {
@@ -255,14 +283,17 @@ impl Stream {
 
     /// Files of trimmed segments: a few are kept to be used again, the rest is removed.
     pub(super) fn free(&self, numbers: impl Iterator<Item = u64>) {
-        let mut preparer = lock(&self.preparer);
-        for number in numbers {
-            if preparer.now.free.len() < RECYCLED {
-                preparer.now.free.push(number);
-            } else {
-                // A leftover that stays is removed by the next open.
-                let _ = self.disk.remove(&segment_file_name(number));
+        let mut surplus = Vec::new();
+        {
+            let free = &mut lock(&self.preparer).now.free;
+            for number in numbers {
+                if free.len() < RECYCLED { free.push(number) } else { surplus.push(number) }
             }
+        }
+        // Not under the lock: the flusher needs it when it opens a segment.
+        for number in surplus {
+            // A leftover that stays is removed by the next open.
+            let _ = self.disk.remove(&segment_file_name(number));
         }
     }
 }

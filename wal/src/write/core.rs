@@ -83,6 +83,10 @@ pub struct Core {
     content_end: Lsn,
     terms: Terms,
     hard_limit: Lsn,
+    /// All that is prepared belongs to the reserve.
+    reserve_alone: bool,
+    /// CLOSE is on its way: it shall be the last record.
+    closing: bool,
     /// Units whose ABORT found no room when they were dropped.
     dropped: VecDeque<u64>,
     remembered: VecDeque<(u64, bool)>,
@@ -109,6 +113,8 @@ impl Core {
             content_end,
             terms: Terms { write_unit: 512, segment_size: segment_size.max(1), segments: 1 },
             hard_limit: Lsn::ZERO,
+            reserve_alone: false,
+            closing: false,
             dropped: VecDeque::new(),
             remembered: VecDeque::new(),
         }
@@ -116,7 +122,8 @@ impl Core {
 
     /// Begins to hand out units of `block`, which is durable.
     pub fn use_block(&mut self, block: u32) {
-        self.last_unit = u64::from(block) << COUNTER_BITS;
+        // Never back: another thread may have taken the same block and given numbers of it.
+        self.last_unit = self.last_unit.max(u64::from(block) << COUNTER_BITS);
     }
 
     /// Registers a new unit; none if the block is used up.
@@ -137,10 +144,18 @@ impl Core {
         self.terms.segments = wide(segments);
     }
 
-    /// Records may be placed below this LSN.
-    pub fn set_hard_limit(&mut self, hard: Lsn) {
-        self.hard_limit = hard;
+    /// Records may be placed below this LSN; `reserve_alone`: none that are new work.
+    pub fn set_hard_limit(&mut self, hard: Lsn, reserve_alone: bool) {
+        // What is prepared stays so; whoever comes late with less has seen less.
+        self.hard_limit = self.hard_limit.max(hard);
+        self.reserve_alone = reserve_alone;
         self.refresh_limits();
+    }
+
+    /// Records may be placed below this LSN.
+    #[must_use]
+    pub fn hard_limit(&self) -> Lsn {
+        self.hard_limit
     }
 
     /// Bytes that ordinary records leave free, so that all that lives can be ended and a keypoint
@@ -170,7 +185,8 @@ impl Core {
     }
 
     fn leave_free(&mut self, bytes: u64) {
-        let soft = Lsn::new(self.hard_limit.get().saturating_sub(bytes));
+        let all = if self.reserve_alone { Lsn::ZERO } else { self.hard_limit };
+        let soft = Lsn::new(all.get().saturating_sub(bytes));
         self.writer.set_limits(self.hard_limit, soft);
     }
 
@@ -306,12 +322,26 @@ impl Core {
         Ok(placed)
     }
 
+    /// From here on no record is taken but CLOSE, or all are again.
+    pub fn set_closing(&mut self, closing: bool) {
+        self.closing = closing;
+    }
+
+    fn taken(&self, kind: Kind) -> Result<(), Refusal> {
+        if self.closing && kind != Kind::Close {
+            let what = "the log is being closed";
+            return Err(Error::new(ErrorKind::Closed, what).advise("open it again").into());
+        }
+        Ok(())
+    }
+
     /// Appends a record of the log itself.
     ///
     /// # Errors
     ///
     /// [`Refusal`]; then nothing has changed.
     pub fn append_of_log(&mut self, kind: Kind, payload: &[u8]) -> Result<Placed, Refusal> {
+        self.taken(kind)?;
         self.put(&RecordHeader::of_log(kind, payload), payload, Class::Reserved, &[], 0)
     }
 
@@ -383,9 +413,10 @@ impl Core {
     /// Whether the unit's state allows a record of this kind.
     fn check(&self, unit: u64, kind: Kind) -> Result<(), Refusal> {
         use UnitState::{Aborted, BackingOut, Committed, InDoubt, InFlight};
+        self.taken(kind)?;
         let decides = matches!(kind, Kind::Commit | Kind::Abort);
-        let remembered = self.remembered.iter().find(|(known, _)| *known == unit);
         let Some(entry) = self.units.get(unit) else {
+            let remembered = self.remembered.iter().find(|(known, _)| *known == unit);
             return Err(match remembered.filter(|_| decides) {
                 Some((_, commit)) => already_decided(unit, *commit).into(),
                 None => {
@@ -440,4 +471,6 @@ fn already_decided(unit: u64, commit: bool) -> Error {
     let outcome = if commit { "commit" } else { "back out" };
     let what = format!("unit {unit:#x} is decided already: {outcome}");
     Error::new(ErrorKind::AlreadyDecided, what)
+        .decided(commit)
+        .advise("go by that outcome; a coordinator that decided otherwise has been overruled")
 }

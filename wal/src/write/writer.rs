@@ -446,7 +446,11 @@ impl Writer {
     /// Where the log ends: behind the last record, or where the next batch starts.
     #[must_use]
     pub fn end(&self) -> Lsn {
-        if self.open.count == 0 { self.open.start } else { self.open.next_lsn() }
+        if self.open.count > 0 {
+            return self.open.next_lsn();
+        }
+        // A segment that was entered and holds nothing is not waited for: nobody would open it.
+        self.queue.back().map_or(self.written, |last| last.end.max(self.written))
     }
 
     /// The segment that records are placed in.

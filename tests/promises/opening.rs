@@ -1,0 +1,88 @@
+//! Opening a log with other options than it was created with, and often.
+
+use crate::support::{open, quiet, recover, redone};
+use siding::disk::Disk;
+use siding::{ErrorKind, Lsn, Result};
+use siding_sim::SimDisk;
+use siding_wal::format::ControlSlot;
+use std::sync::Arc;
+
+#[test]
+fn a_write_unit_that_leaves_no_room_in_the_log_s_segments_is_refused() -> Result<()> {
+    for (unit, fits) in [(16 << 10, true), (32 << 10, false), (64 << 10, false), (128 << 10, false)]
+    {
+        let disk = SimDisk::new(1);
+        let log = open(&disk)?;
+        log.write(b"before")?;
+        log.close()?;
+        // The segment size that is asked for is that of a new log; this one keeps its own.
+        let other = quiet().segment_size(4 << 20).write_unit(unit);
+        match other.open_on(Arc::new(disk.clone())) {
+            Ok(recovery) => {
+                assert!(fits, "a write unit of {unit}");
+                recovery.finish()?.close()?;
+            }
+            Err(error) => {
+                assert!(!fits, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+                assert!(error.advice().is_some(), "{error}");
+            }
+        }
+        let recovery = recover(&disk)?;
+        assert_eq!(redone(&recovery)?, [b"before"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_log_that_is_opened_for_short_whiles_is_trimmed_too() -> Result<()> {
+    let disk = SimDisk::new(1);
+    for _ in 0..60 {
+        let recovery = recover(&disk)?;
+        assert!(recovery.report().scanned_bytes < 512 << 10, "{:?}", recovery.report());
+        let log = recovery.finish()?;
+        for _ in 0..10 {
+            log.redo_from(log.write(&[1; 3000])?)?;
+        }
+        log.close()?;
+    }
+    let log = open(&disk)?;
+    assert!(log.positions().oldest > Lsn::new(1 << 20), "{:?}", log.positions());
+    Ok(())
+}
+
+#[test]
+fn a_log_without_a_block_of_unit_ids_is_refused() -> Result<()> {
+    let disk = SimDisk::new(1);
+    open(&disk)?.close()?;
+    let file = disk.open("control").map_err(|cause| siding::Error::io("control", cause))?;
+    for offset in [0, 4096] {
+        let mut bytes = [0; 512];
+        disk.peek("control", offset, &mut bytes);
+        if let Ok(slot) = ControlSlot::decode(&bytes) {
+            let last = ControlSlot { unit_block: (1 << 24) - 1, ..slot };
+            siding_wal::stream::write_slot(&*file, &last)?;
+        }
+    }
+    let refused = recover(&disk).err().map(|error| error.kind());
+    assert_eq!(refused, Some(ErrorKind::Invalid));
+    Ok(())
+}
+
+#[test]
+fn redo_reads_blocks_and_not_records() -> Result<()> {
+    let disk = SimDisk::new(1);
+    let log = open(&disk)?;
+    for number in 0..3_000_u32 {
+        let mut unit = log.begin()?;
+        unit.append(&number.to_le_bytes())?;
+        unit.submit()?;
+    }
+    log.close()?;
+    let recovery = recover(&disk)?;
+    let before = disk.reads();
+    assert_eq!(redone(&recovery)?.len(), 3_000);
+    let reads = disk.reads() - before;
+    assert!(reads < 1_000, "{reads} reads for 3000 units");
+    Ok(())
+}
