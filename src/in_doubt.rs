@@ -9,8 +9,8 @@ use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
 /// A prepared unit. It survives every crash, and stays in doubt until it is decided: dropping
-/// the handle decides nothing. Whoever decides second gets [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided), and
-/// [`Error::committed`](crate::Error::committed) says how the first did.
+/// the handle decides nothing. Whoever decides second gets [`ErrorKind::AlreadyDecided`], and
+/// [`Error::committed`] says how the first did.
 #[derive(Debug)]
 #[must_use = "an in-doubt unit stays in doubt until somebody decides"]
 pub struct InDoubt {
@@ -49,7 +49,7 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided) if it is no longer in doubt.
+    /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
     pub fn records_backward(&self) -> Result<Backward> {
         let (head, floor) = self.chain()?;
         Ok(Backward::of_log(&self.log, self.unit, head, floor))
@@ -59,7 +59,7 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided) if it is no longer in doubt.
+    /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
     pub fn effects(&self) -> Result<Effects> {
         let (head, floor) = self.chain()?;
         Ok(Effects::new(&self.log, self.unit, head, floor))
@@ -82,7 +82,7 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided) in [`CommitError::BackedOut`] (this call decided nothing);
+    /// [`ErrorKind::AlreadyDecided`] in [`CommitError::BackedOut`] (this call decided nothing);
     /// [`CommitError::Unknown`] if the log failed meanwhile.
     ///
     /// # Crash
@@ -98,7 +98,7 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`AlreadyDecided`](crate::ErrorKind::AlreadyDecided); what the handler says; or the log failed.
+    /// [`ErrorKind::AlreadyDecided`]; what the handler says; or the log failed.
     ///
     /// # Crash
     ///

@@ -51,11 +51,12 @@ impl Engine {
         Ok(scan.limit(limit).known_durable(limit))
     }
 
-    /// What a scan that stands at `position` says of trouble there: below the oldest position it
-    /// was trimmed under the scan, and whatever was found is nothing.
+    /// What a scan that stands at `position` says of trouble there: below the oldest segment kept
+    /// it was trimmed under the scan, and whatever was found is nothing.
     fn behind(&self, position: Lsn, trouble: Error) -> Error {
         let oldest = self.stream().bounds().oldest;
-        if position >= oldest {
+        let segments = self.stream().segments();
+        if segments.number_of(position) >= segments.number_of(oldest) {
             return trouble;
         }
         let what = format!("the log was trimmed under the cursor (oldest is {oldest})");

@@ -18,11 +18,13 @@ fn which() {
             let errors = with(bug, || sweep.io_errors(&[Fault::Eio]));
             let sweep = it.restarts(1).stop_after(1);
             let once = with(bug, || sweep.power_cuts());
-            let sweep = it.restarts(1).stop_after(1).choices(Choices::few()).nested(1).nested_one_in(4);
+            let sweep = it.restarts(1).stop_after(1).choices(Choices::few());
+            let sweep = sweep.nested(1).nested_one_in(4);
             let twice = with(bug, || sweep.power_cuts());
             let all = [cuts, errors, once, twice].map(|it| it.broken > 0);
             if all.iter().any(|it| *it) {
-                let all: String = all.iter().zip("cer2".chars()).filter(|it| *it.0).map(|it| it.1).collect();
+                let letters = all.iter().zip("cer2".chars());
+                let all: String = letters.filter(|it| *it.0).map(|it| it.1).collect();
                 found.push(format!("{}:{all}", it.name));
             }
         }

@@ -75,10 +75,12 @@ impl Walk {
     pub fn step(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
         while !self.next.is_zero() && self.next >= self.floor {
             let lsn = self.next;
-            let header = source.fetch(lsn, &mut self.buf)?;
+            let header = source.fetch(lsn, &mut self.buf).map_err(|error| self.gone(lsn, error))?;
             if header.unit != self.unit || header.prev >= lsn {
                 let what = format!("the chain of unit {:#x} is broken", self.unit);
-                return Err(Error::new(ErrorKind::Corrupt, what).at(lsn));
+                return Err(Error::new(ErrorKind::Corrupt, what)
+                    .at(lsn)
+                    .advise("restore the file from a copy of the directory"));
             }
             self.next = header.prev;
             if header.kind == Kind::Fork {
@@ -101,6 +103,20 @@ impl Walk {
             }
         }
         Ok(None)
+    }
+}
+
+impl Walk {
+    /// A chain leads to records: where there is none, one was.
+    fn gone(&self, lsn: Lsn, error: Error) -> Error {
+        if error.kind() != ErrorKind::NotFound {
+            return error;
+        }
+        let what = format!("a record of unit {:#x} is damaged", self.unit);
+        Error::new(ErrorKind::Corrupt, what)
+            .at(lsn)
+            .caused_by(error)
+            .advise("restore the file from a copy of the directory")
     }
 }
 

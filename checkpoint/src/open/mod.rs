@@ -287,7 +287,7 @@ fn agrees(found: &Survey, config: &Config, disk: &dyn Disk) -> Result<()> {
         // The header takes one: in a segment without room behind it no record has a place.
         let size = identity.segment_size;
         return Err(invalid(format!(
-            "a write unit of {unit} in segments of {size}: {UNITS_A_SEGMENT} units a segment, at least"
+            "a write unit of {unit} in segments of {size}; {UNITS_A_SEGMENT} at least have to fit"
         ))
         .advise("set a smaller write_unit; the segments of a log keep their size"));
     }

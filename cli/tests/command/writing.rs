@@ -278,7 +278,7 @@ fn a_dead_owners_socket_is_no_owner() -> Result<()> {
 
 #[test]
 fn the_writing_verbs_say_that_they_write() {
-    siding(["--help"]).exits(0).tells(&["resolve", "keypoint", "Writes."]);
+    siding(["--help"]).exits(0).tells(&["resolve", "keypoint", "Writes"]);
     for name in ["resolve", "keypoint"] {
         siding([name, "--help"]).exits(0).tells(&["Example", "admin socket"]);
     }
