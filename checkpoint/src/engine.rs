@@ -217,11 +217,10 @@ impl Engine {
             // The reserve of a full log is for those who end something. What they wrote is made
             // durable all the same: a relaxed commit waits a second for it, no longer.
             Some(Task::Mark) if full => self.flush_only(now, content),
-            Some(Task::Keypoint) if full && !self.keypoint_frees() => {
-                if mark_due {
-                    self.flush_only(now, content);
-                }
+            Some(Task::Keypoint) if full && mark_due && !self.keypoint_frees() => {
+                self.flush_only(now, content);
             }
+            Some(Task::Keypoint) if full && !self.keypoint_frees() => {}
             // What fails here fails the log, or is tried again; the next call says so.
             Some(Task::Mark) => drop(self.mark()),
             Some(Task::Keypoint) => drop(self.keypoint()),
