@@ -130,6 +130,7 @@ impl Scenario {
         self.sweep_with(seed, check::go_on)
     }
 
+    #[allow(clippy::panic, reason = "a scenario that cannot start is a broken test")]
     fn sweep_with(self, seed: u64, check: Step) -> Sweep<'static, Model> {
         let (start, model) = self.start(seed).unwrap_or_else(|trouble| {
             panic!("{}: {trouble:?}", self.name);
