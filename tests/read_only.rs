@@ -1,9 +1,14 @@
 //! A log that is only looked at: closed, left by a crash, damaged, and in use.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use siding::{ErrorKind, Kind, Log, Lsn, Options, Result, SegmentState, UnitState, Usage};
+use siding::disk::{DirLock, Disk, Geometry, LockError, LogFile, MemoryDisk, SystemClock};
+use siding::{
+    ErrorKind, Kind, Log, Lsn, Options, Owner, ReadOnly, Result, SegmentState, UnitState, Usage,
+};
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -227,5 +232,101 @@ fn readers_of_a_log_that_is_trimmed_under_them_see_no_damage() -> Result<()> {
     assert!(looks.load(Ordering::Relaxed) > 3, "{looks:?} looks");
     log.close()?;
     eprintln!("{looks:?} looks, {trimmed:?} trimmed under them, {acknowledged:?} commits");
+    Ok(())
+}
+
+/// A directory whose owner writes more than a segment whenever somebody looks at anything.
+#[derive(Debug)]
+struct Racing {
+    files: Arc<dyn Disk>,
+    owner: Log,
+    looks: AtomicU64,
+    opens: AtomicU64,
+    /// Opens of files before the owner moves on.
+    quiet: u64,
+}
+
+impl Racing {
+    fn move_on(&self) {
+        let quiet = self.opens.load(Ordering::Relaxed) < self.quiet;
+        if !quiet && self.looks.load(Ordering::Relaxed) < 3 {
+            for _ in 0..8 {
+                self.owner.write(&[7; 15_000]).unwrap();
+            }
+        }
+    }
+}
+
+impl Disk for Racing {
+    fn name(&self) -> &'static str {
+        self.files.name()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.files.geometry()
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.move_on();
+        let names = self.files.list();
+        self.move_on();
+        names
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.files.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+        self.move_on();
+        self.files.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.files.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.files.sync_dir()
+    }
+
+    fn lock(&self) -> std::result::Result<Box<dyn DirLock>, LockError> {
+        self.files.lock()
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        Ok(Some(Owner { pid: None }))
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.files.free_bytes()
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.files.path()
+    }
+}
+
+#[test]
+fn a_log_that_changes_with_every_look_is_still_whole() -> Result<()> {
+    for quiet in 0..8 {
+        let files: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let owner = small().open_on(Arc::clone(&files))?.finish()?;
+        let first = owner.write(b"first")?;
+        let clock = Arc::new(SystemClock::new());
+        let (looks, opens) = (AtomicU64::new(0), AtomicU64::new(0));
+        let racing = Arc::new(Racing { files, owner: owner.clone(), looks, opens, quiet });
+        let seen = ReadOnly::open_on(Arc::<Racing>::clone(&racing), clock)?;
+        assert_eq!(racing.looks.load(Ordering::Relaxed), 1, "one look is enough");
+        assert!(seen.trouble().is_none(), "{:?}", seen.trouble());
+        assert!(seen.positions().end >= first);
+        owner.close()?;
+    }
     Ok(())
 }

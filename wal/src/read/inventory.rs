@@ -80,31 +80,33 @@ pub struct Inventory {
 /// Looks at every file of the directory, and refuses nothing: trouble with a file is a part of
 /// the answer. Opens every numbered file.
 ///
+/// The owner of the log may write meanwhile. So what vouches for something is read before the
+/// thing itself: the control file before the directory is listed, a segment's header before its
+/// predecessor's header and length. What the first says was durable then is there, if it was not
+/// trimmed, however much is written in between.
+///
 /// # Errors
 ///
 /// Only if the directory cannot be listed.
 pub fn inventory(disk: &dyn Disk) -> Result<Inventory> {
     let path = disk.path();
+    let block = size(disk.geometry().min_write_unit).max(ALIGNMENT);
+    let control = control_state(disk);
     let names = disk.list().map_err(|cause| {
         let error = Error::io("the directory cannot be listed", cause);
         if let Some(path) = &path { error.file(path) } else { error }
     })?;
-    let mut found = Inventory {
-        control: ControlState::Absent,
-        numbered: BTreeMap::new(),
-        strangers: Vec::new(),
-        path,
-    };
-    let block = size(disk.geometry().min_write_unit).max(ALIGNMENT);
+    let mut found = Inventory { control, numbered: BTreeMap::new(), strangers: Vec::new(), path };
+    let mut segments = BTreeMap::new();
     for (name, len) in names {
-        if name == CONTROL_NAME {
-            found.control = control(disk, block);
-        } else if let Some(number) = parse_segment_name(&name) {
-            let numbered = numbered(disk, &name, number, len, block);
-            found.numbered.insert(number, numbered);
+        if let Some(number) = parse_segment_name(&name) {
+            segments.insert(number, (name, len));
         } else if !KNOWN_NAMES.contains(&name.as_str()) {
             found.strangers.push(name);
         }
+    }
+    for (number, (name, len)) in segments.into_iter().rev() {
+        found.numbered.insert(number, numbered(disk, &name, number, len, block));
     }
     found.strangers.sort_unstable();
     Ok(found)
@@ -137,6 +139,7 @@ fn numbered(disk: &dyn Disk, name: &str, number: u64, len: u64, block: usize) ->
     match disk.open(name) {
         Ok(file) => {
             let header = header(&*file, block);
+            let len = file.len().unwrap_or(len);
             Numbered { number, len, header, file: Some(file) }
         }
         Err(cause) => {
