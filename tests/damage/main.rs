@@ -7,8 +7,7 @@
 mod disk;
 mod flips;
 mod history;
-mod lengths;
-mod pairs;
+mod kinds;
 #[path = "../support/mod.rs"]
 mod support;
 mod witness;

@@ -57,7 +57,8 @@ fn inflict(wound: &Wound, files: &mut Files) {
     if bytes.len() <= wound.at {
         return;
     }
-    let sector = |at: usize| at / 512 * 512..(at / 512 * 512 + 512).min(bytes.len());
+    let len = bytes.len();
+    let sector = |at: usize| at / 512 * 512..(at / 512 * 512 + 512).min(len);
     match wound.how {
         How::Flip(mask) => bytes[wound.at] ^= mask,
         How::Zeroes => bytes[sector(wound.at)].fill(0),
