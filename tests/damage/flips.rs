@@ -1,7 +1,7 @@
 //! Every single bit of a log, flipped.
 
 use crate::history::{DISCIPLINES, End, batches, covered, one_segment, several_segments};
-use crate::witness::{Counts, Outcome, Whole};
+use crate::witness::{Counts, ErrorName, Outcome, Whole};
 use siding::Discipline;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,18 +11,19 @@ use std::sync::{Arc, Mutex};
 const PORTION: usize = 2048;
 
 /// Of every so many bytes one, the log that opens is used as well.
-const USED: usize = 61;
+pub(crate) const USED: usize = 257;
 
 /// What the flips of each file came to.
 type ByFile = BTreeMap<String, Counts>;
 
-/// What a flip in a byte of a file comes to, once it came to `Outcome`: whether that is right.
+/// Whether this is what a flip in this byte of this file must come to.
 type Rule<'a> = &'a (dyn Fn(&str, usize, Outcome) -> bool + Sync);
 
 /// Flips each `step`th bit of all files, one at a time.
 fn flip_all(whole: &Whole, step: usize, rule: Rule<'_>) -> ByFile {
     let files: Vec<_> = whole.files.iter().map(|(name, bytes)| (name, bytes.len() * 8)).collect();
     let bits: usize = files.iter().map(|(_, bits)| bits).sum();
+    keep_memory();
     let next = AtomicUsize::new(0);
     let counts = Mutex::new(ByFile::new());
     let wrong = Mutex::new(Vec::new());
@@ -94,27 +95,30 @@ fn named(outcome: Outcome) -> bool {
 /// Every bit that a checksum covers is missed, by name, and no other changes anything. The other
 /// slot of the control file makes up for one that is damaged, and what stands in `lock` is a
 /// courtesy. Nothing is cut: the control file vouches for CLOSE.
-fn every_bit_of_a_closed_log(discipline: Discipline) {
+fn bits_of_a_closed_log(discipline: Discipline, step: usize) {
     let whole = Whole::of(one_segment(discipline, End::Close), discipline, End::Close);
-    let covered = covered(&whole.files, whole.oldest);
-    let counts = flip_all(&whole, 1, &|name, byte, outcome| match covered[name][byte] {
+    let covered = covered(&whole.files, whole.oldest, whole.end);
+    let counts = flip_all(&whole, step, &|name, byte, outcome| match covered[name][byte] {
         true => named(outcome),
         false => outcome == Outcome::Unchanged,
     });
     let flips: usize = counts.values().flat_map(Counts::values).sum();
     let bits: usize = whole.files.values().map(|bytes| bytes.len() * 8).sum();
-    assert_eq!(flips, bits);
+    assert_eq!(flips, bits.div_ceil(step));
     println!("{discipline:?}: {counts:#?}");
 }
 
 #[test]
 fn every_bit_of_a_closed_log_that_defers() {
-    every_bit_of_a_closed_log(Discipline::DeferredApply);
+    bits_of_a_closed_log(Discipline::DeferredApply, 1);
 }
 
+/// Every seventh bit: of each byte one or two, of eight neighbours each another one. The bytes
+/// are read by the same code under both disciplines, and what differs is what is made of the
+/// records: all bits of both would take twice as long to say it again.
 #[test]
-fn every_bit_of_a_closed_log_that_repeats() {
-    every_bit_of_a_closed_log(Discipline::RepeatHistory);
+fn bits_of_a_closed_log_that_repeats() {
+    bits_of_a_closed_log(Discipline::RepeatHistory, 7);
 }
 
 /// Nothing vouches for the last batch of a log that crashed, so damage in it passes for a torn
@@ -123,7 +127,7 @@ fn every_bit_of_a_closed_log_that_repeats() {
 fn bits_of_a_log_that_crashed() {
     for discipline in DISCIPLINES {
         let whole = Whole::of(one_segment(discipline, End::Crash), discipline, End::Crash);
-        let covered = covered(&whole.files, whole.oldest);
+        let covered = covered(&whole.files, whole.oldest, whole.end);
         let name = whole.segments()[0].clone();
         let last = batches(&whole.files[&name], whole.end).pop().unwrap();
         let counts = flip_all(&whole, 97, &|name, byte, outcome| {
@@ -137,15 +141,26 @@ fn bits_of_a_log_that_crashed() {
     }
 }
 
+/// What stands where the header of a prepared segment would start is taken for another program's;
+/// else nothing that is prepared, void or left over matters.
 #[test]
 fn bits_of_logs_of_several_segments() {
     for discipline in DISCIPLINES {
         let whole = Whole::of(several_segments(discipline), discipline, End::Close);
-        let covered = covered(&whole.files, whole.oldest);
-        let counts = flip_all(&whole, 97, &|name, byte, outcome| match covered[name][byte] {
+        let covered = covered(&whole.files, whole.oldest, whole.end);
+        let blank = |name: &str| whole.files[name][..8].iter().all(|byte| *byte == 0);
+        flip_all(&whole, 397, &|name, byte, outcome| match covered[name][byte] {
             true => named(outcome),
+            false if byte < 8 && blank(name) && name.ends_with(".seg") => {
+                outcome == Outcome::Named(ErrorName::ForeignFile, None)
+            }
             false => outcome == Outcome::Unchanged,
         });
-        println!("{discipline:?}: {counts:#?}");
     }
+}
+
+/// Makes the usual allocator keep what it is given back: else every copy of the log costs page
+/// faults, a sixth of the time. It goes by the largest piece that was freed so far.
+pub(crate) fn keep_memory() {
+    drop(std::hint::black_box(vec![0_u8; 16 << 20]));
 }

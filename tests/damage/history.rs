@@ -52,36 +52,35 @@ pub(crate) fn in_use(recovery: Recovery) -> Result<Log> {
     recovery.finish()
 }
 
-/// One segment, nearly full, over several opens: a keypoint in the middle that carries a redo
-/// position, another one near the end, and units that lie across each of them.
+/// One segment, nearly full, over two opens: two keypoints, the second of which carries a redo
+/// position, and units that lie across each of them.
 pub(crate) fn one_segment(discipline: Discipline, end: End) -> Files {
-    const FULL: Lsn = Lsn::new(46 << 10);
     let disk = Arc::new(Copied::default());
     let clock = StillClock::new();
-    let mut round = 0;
-    loop {
+    for round in 0..2 {
         let log = start(&disk, &clock, discipline).unwrap();
         let redo = busy(&log, discipline, round).unwrap();
         clock.advance(2_000);
         log.tick();
-        let last = log.positions().end > FULL;
-        if round == 1 || last {
-            if round == 1 {
-                log.redo_from(redo).unwrap();
-            }
-            log.keypoint().unwrap();
+        if round == 1 {
+            log.redo_from(redo).unwrap();
         }
+        log.keypoint().unwrap();
         late(&log, round).unwrap();
-        if last && end == End::Crash {
-            log.write(&bytes(99, 1_300)).unwrap();
-            log.abandon();
-        } else {
+        if round == 0 {
             log.close().unwrap();
+            continue;
         }
-        if last {
-            break;
+        while log.positions().end < Lsn::new(52 << 10) {
+            unit(&log, 98).unwrap().commit().unwrap();
         }
-        round += 1;
+        match end {
+            End::Close => log.close().unwrap(),
+            End::Crash => {
+                log.write(&bytes(99, 1_300)).unwrap();
+                log.abandon();
+            }
+        }
     }
     let mut files = disk.files();
     // Prepared and never used: `several_segments` keeps them.
@@ -98,13 +97,13 @@ pub(crate) fn several_segments(discipline: Discipline) -> Files {
     let mut round = 0;
     for open in 0..3 {
         let log = start(&disk, &clock, discipline).unwrap();
-        for part in 0..12 {
+        for part in 0..4 {
             busy(&log, discipline, round).unwrap();
             clock.advance(2_000);
             log.tick();
             round += 1;
             // What the last open finds stays as the crash left it.
-            if part == 8 && open < 2 {
+            if part == 1 && open < 2 {
                 trim(&log);
             }
         }
@@ -130,11 +129,11 @@ fn bytes(tag: usize, len: usize) -> Vec<u8> {
 /// A unit of several records, the middle one taken back.
 fn unit(log: &Log, tag: usize) -> Result<UnitOfWork> {
     let mut unit = log.begin()?;
-    unit.append(&bytes(tag, 400))?;
+    unit.append(&bytes(tag, 640))?;
     let save = unit.savepoint();
-    unit.append_to(3, &bytes(tag + 1, 203))?;
+    unit.append_to(3, &bytes(tag + 1, 430))?;
     unit.roll_back_to(&save, |record| Ok(record.payload()[..8].to_vec()))?;
-    unit.append_to(4, &bytes(tag + 2, 101))?;
+    unit.append_to(4, &bytes(tag + 2, 100))?;
     Ok(unit)
 }
 
@@ -144,7 +143,7 @@ fn busy(log: &Log, discipline: Discipline, round: usize) -> Result<Lsn> {
     let name = |what: &str| format!("{what}-{round}").into_bytes();
     let prepared =
         |what: &str, tag| -> Result<InDoubt> { Ok(unit(log, tag)?.prepare(&name(what))?) };
-    log.write(&bytes(tag, 300))?;
+    log.write(&bytes(tag, 1_330))?;
     let redo = unit(log, tag + 1)?.commit()?;
     unit(log, tag + 2)?.back_out()?;
     drop(prepared("doubt", tag + 3)?);
@@ -191,31 +190,43 @@ pub(crate) fn batches(segment: &[u8], end: Lsn) -> Vec<Range<usize>> {
     found
 }
 
-/// Which bytes of each file a checksum covers that is looked at: of segments from that of `oldest`
-/// on their headers, and the headers and payloads in what was kept of them. Below `oldest` the
-/// headers of batches alone: they lead to what is above.
-pub(crate) fn covered(files: &Files, oldest: Lsn) -> BTreeMap<String, Vec<bool>> {
-    let mut covered: BTreeMap<_, _> =
-        files.iter().map(|(name, bytes)| (name.clone(), vec![false; bytes.len()])).collect();
+/// How many bytes of each segment that is looked at were kept: of those from that of `oldest` on.
+pub(crate) fn kept(files: &Files, oldest: Lsn, end: Lsn) -> BTreeMap<String, usize> {
+    let mut kept = BTreeMap::new();
     // The newest first: a header says where what was kept before it ends.
-    let mut end = Lsn::MAX;
+    let mut upto = end;
     for (name, bytes) in files.iter().rev().filter(|(name, _)| name.ends_with(".seg")) {
         let Ok(header) = SegmentHeader::decode(bytes) else { continue };
         if header.first_lsn().plus(header.segment_size) <= oldest {
-            continue;
+            break;
         }
-        let mark = covered.get_mut(name).unwrap();
+        kept.insert(name.clone(), usize::try_from(upto.since(header.first_lsn())).unwrap());
+        upto = header.kept_end;
+    }
+    kept
+}
+
+/// Which bytes of each file a checksum covers that is looked at: the headers of segments, and the
+/// headers and payloads in what was kept of them. Below `oldest` the headers of batches alone:
+/// they lead to what is above.
+pub(crate) fn covered(files: &Files, oldest: Lsn, end: Lsn) -> BTreeMap<String, Vec<bool>> {
+    let kept = kept(files, oldest, end);
+    let mut covered: BTreeMap<_, _> =
+        files.iter().map(|(name, bytes)| (name.clone(), vec![false; bytes.len()])).collect();
+    for (name, mark) in &mut covered {
+        let Some(kept) = kept.get(name) else { continue };
+        let bytes = &files[name];
+        let first = SegmentHeader::decode(bytes).unwrap().first_lsn();
         mark[..HEADER_LEN].fill(true);
-        for batch in batches(bytes, end) {
+        for batch in batches(bytes, first.plus(*kept as u64)) {
             let mut at = batch.start + BATCH_HEADER_LEN;
             mark[batch.start..at].fill(true);
-            while at < batch.end && header.first_lsn().plus(at as u64) > oldest {
+            while at < batch.end && first.plus(at as u64) > oldest {
                 let record = RecordHeader::parse(&bytes[at..]).unwrap();
                 mark[at..at + usize::try_from(record.len).unwrap()].fill(true);
                 at += record.padded_len();
             }
         }
-        end = header.kept_end;
     }
     covered
 }

@@ -8,6 +8,8 @@ mod disk;
 mod flips;
 mod history;
 mod kinds;
+mod lengths;
+mod pairs;
 #[path = "../support/mod.rs"]
 mod support;
 mod witness;

@@ -1,13 +1,10 @@
 //! Two wounds at once.
 
 use crate::disk::{Copied, Files};
-use crate::history::closed;
+use crate::history::{DISCIPLINES, End, one_segment, several_segments};
 use crate::witness::{Counts, Outcome, Whole};
-use siding::Discipline;
 use siding_sim::Rng;
 use std::sync::Arc;
-
-const PAIRS: u64 = 20_000;
 
 /// A place in a file, and what happens there.
 #[derive(Debug)]
@@ -82,36 +79,35 @@ fn unprotected(wounds: &[Wound]) -> bool {
     control == 1
 }
 
-fn two_wounds(discipline: Discipline, rounds: usize, seed: u64) {
-    let whole = Whole::of(closed(discipline, rounds), discipline);
+fn two_wounds(whole: &Whole, pairs: u64, seed: u64) {
     let mut counts = Counts::new();
     let mut rng = Rng::new(seed);
-    for pair in 0..PAIRS {
+    for pair in 0..pairs {
         let wounds = [wound(&mut rng, &whole.files), wound(&mut rng, &whole.files)];
         let mut files = whole.files.clone();
         wounds.iter().for_each(|wound| inflict(wound, &mut files));
-        if files.is_empty() {
-            // An empty directory is no log, and may become one.
-            continue;
-        }
-        let outcome = whole.judge(Copied::of(&files));
+        let outcome = whole.judge(&Arc::new(Copied::of(&files)));
         let outcome = outcome.unwrap_or_else(|what| panic!("{pair}: {wounds:?}: {what}"));
         if matches!(outcome, Outcome::CloseCut | Outcome::TailCut) {
             assert!(unprotected(&wounds), "{pair}: {wounds:?}: {outcome:?}");
         }
         *counts.entry(outcome).or_default() += 1;
     }
-    println!("{discipline:?}, {rounds} rounds: {counts:#?}");
+    println!("{counts:#?}");
 }
 
 #[test]
 fn two_wounds_in_one_segment() {
-    two_wounds(Discipline::DeferredApply, 2, 1);
-    two_wounds(Discipline::RepeatHistory, 2, 2);
+    for (seed, discipline) in (1..).zip(DISCIPLINES) {
+        let whole = Whole::of(one_segment(discipline, End::Close), discipline, End::Close);
+        two_wounds(&whole, 10_000, seed);
+    }
 }
 
 #[test]
-fn two_wounds_in_two_segments() {
-    two_wounds(Discipline::DeferredApply, 8, 3);
-    two_wounds(Discipline::RepeatHistory, 8, 4);
+fn two_wounds_in_several_segments() {
+    for (seed, discipline) in (3..).zip(DISCIPLINES) {
+        let whole = Whole::of(several_segments(discipline), discipline, End::Close);
+        two_wounds(&whole, 3_000, seed);
+    }
 }

@@ -3,7 +3,7 @@
 //! A compensation record says what is left to undo: a walk over *effects* skips everything above
 //! its `undo_next` (ARIES, Mohan et al. 1992), a walk over *records* skips nothing.
 
-use crate::format::{Compensation, Kind, RecordHeader, wide};
+use crate::format::{Compensation, Kind, RecordHeader};
 use crate::stream::RecordBuf;
 use crate::{Error, ErrorKind, Lsn, Result};
 
@@ -126,16 +126,15 @@ const WINDOW: usize = 1 << 16;
 /// A chain's effects, oldest to newest.
 ///
 /// The chain leads backward, so it is walked once to the end, remembering one position in every
-/// window, and then window by window from the oldest on: memory is bounded by a window and eight
-/// bytes for each window more.
+/// window, and then window by window from the oldest on: memory is bounded by a window and sixteen
+/// bytes for each window more. A chain of one window is walked once.
 #[derive(Debug)]
 pub struct Forward {
     walk: Walk,
-    /// Where each window starts, newest first.
+    /// Where each window but those that were read starts, newest first.
     windows: Vec<(Lsn, Lsn)>,
     /// The window at hand, newest first.
     lsns: Vec<Lsn>,
-    buf: RecordBuf,
     started: bool,
 }
 
@@ -147,7 +146,6 @@ impl Forward {
             walk: Walk::effects(unit, head, floor),
             windows: Vec::new(),
             lsns: Vec::new(),
-            buf: RecordBuf::new(),
             started: false,
         }
     }
@@ -163,7 +161,7 @@ impl Forward {
     /// The payload of the record that [`Forward::step`] gave last.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.buf.payload()
+        self.walk.payload()
     }
 
     /// The next newer record; none behind the newest.
@@ -185,20 +183,66 @@ impl Forward {
             }
         }
         let Some(lsn) = self.lsns.pop() else { return Ok(None) };
-        Ok(Some((lsn, source.fetch(lsn, &mut self.buf)?)))
+        Ok(Some((lsn, source.fetch(lsn, &mut self.walk.buf)?)))
     }
 
+    /// Walks to the oldest record: its window is at hand then, and where the others start is
+    /// known.
     fn survey(&mut self, source: &dyn Fetch) -> Result<()> {
-        let mut count = 0_u64;
+        let mut start = self.walk.position();
         loop {
             let position = self.walk.position();
-            if self.walk.step(source)?.is_none() {
-                return Ok(());
+            let Some((lsn, _)) = self.walk.step(source)? else { return Ok(()) };
+            if self.lsns.len() == WINDOW {
+                self.windows.push(start);
+                self.lsns.clear();
+                start = position;
             }
-            if count.is_multiple_of(wide(WINDOW)) {
-                self.windows.push(position);
+            self.lsns.push(lsn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fetch, Forward, WINDOW};
+    use crate::format::{Kind, RecordHeader};
+    use crate::stream::RecordBuf;
+    use crate::{Lsn, Result};
+    use std::cell::Cell;
+
+    /// A unit of so many records, at every eighth position; counts what it is asked for.
+    #[derive(Default)]
+    struct Chain {
+        fetched: Cell<usize>,
+    }
+
+    fn at(record: usize) -> Lsn {
+        Lsn::new(crate::format::wide(record) * 8)
+    }
+
+    impl Fetch for Chain {
+        fn fetch(&self, lsn: Lsn, _: &mut RecordBuf) -> Result<RecordHeader> {
+            self.fetched.set(self.fetched.get() + 1);
+            let prev = Lsn::new(lsn.get() - 8);
+            Ok(RecordHeader { unit: 7, prev, ..RecordHeader::of_log(Kind::Data, &[]) })
+        }
+    }
+
+    #[test]
+    fn a_chain_is_read_forward_over_any_number_of_windows() {
+        for count in [0, 1, 2, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW, 2 * WINDOW + 5] {
+            let source = Chain::default();
+            let mut forward = Forward::new(7, at(count), Lsn::ZERO);
+            for record in 1..=count {
+                let step = forward.step(&source).unwrap();
+                assert_eq!(step.map(|(lsn, _)| lsn), Some(at(record)), "of {count}");
             }
-            count += 1;
+            assert!(forward.step(&source).unwrap().is_none());
+            // Each record once to learn where it stands and once to be given; those of all
+            // windows but the oldest once more.
+            let walks = if count <= WINDOW { 2 } else { 3 };
+            assert!(source.fetched.get() <= walks * count, "{} of {count}", source.fetched.get());
         }
     }
 }
