@@ -149,7 +149,7 @@ fn bits_of_logs_of_several_segments() {
         let whole = Whole::of(several_segments(discipline), discipline, End::Close);
         let covered = covered(&whole.files, whole.oldest, whole.end);
         let blank = |name: &str| whole.files[name][..8].iter().all(|byte| *byte == 0);
-        flip_all(&whole, 397, &|name, byte, outcome| match covered[name][byte] {
+        flip_all(&whole, 797, &|name, byte, outcome| match covered[name][byte] {
             true => named(outcome),
             false if byte < 8 && blank(name) && name.ends_with(".seg") => {
                 outcome == Outcome::Named(ErrorName::ForeignFile, None)

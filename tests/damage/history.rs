@@ -52,34 +52,37 @@ pub(crate) fn in_use(recovery: Recovery) -> Result<Log> {
     recovery.finish()
 }
 
-/// One segment, nearly full, over two opens: two keypoints, the second of which carries a redo
-/// position, and units that lie across each of them.
+/// One segment, nearly full, over two opens: work of every kind lies between the redo position and
+/// the last keypoint, and there are units that lie across each of the two keypoints.
 pub(crate) fn one_segment(discipline: Discipline, end: End) -> Files {
     let disk = Arc::new(Copied::default());
     let clock = StillClock::new();
-    for round in 0..2 {
-        let log = start(&disk, &clock, discipline).unwrap();
-        let redo = busy(&log, discipline, round).unwrap();
-        clock.advance(2_000);
-        log.tick();
-        if round == 1 {
-            log.redo_from(redo).unwrap();
-        }
-        log.keypoint().unwrap();
-        late(&log, round).unwrap();
-        if round == 0 {
-            log.close().unwrap();
-            continue;
-        }
-        while log.positions().end < Lsn::new(52 << 10) {
-            unit(&log, 98).unwrap().commit().unwrap();
-        }
-        match end {
-            End::Close => log.close().unwrap(),
-            End::Crash => {
-                log.write(&bytes(99, 1_300)).unwrap();
-                log.abandon();
-            }
+    let log = start(&disk, &clock, discipline).unwrap();
+    log.write(&bytes(1, 1_330)).unwrap();
+    drop(unit(&log, 2).unwrap().prepare(b"doubt-0").unwrap());
+    drop(unit(&log, 3).unwrap().decide().unwrap());
+    log.keypoint().unwrap();
+    unit(&log, 4).unwrap().commit().unwrap();
+    log.close().unwrap();
+    let log = start(&disk, &clock, discipline).unwrap();
+    let redo = busy(&log, discipline, 1).unwrap();
+    clock.advance(2_000);
+    log.tick();
+    log.redo_from(redo).unwrap();
+    log.keypoint().unwrap();
+    for doubt in log.in_doubt().into_iter().filter(|doubt| doubt.gid() == b"doubt-0") {
+        doubt.commit().unwrap();
+    }
+    log.decided().into_iter().next().unwrap().end().unwrap();
+    unit(&log, 5).unwrap().commit().unwrap();
+    while log.positions().end < Lsn::new(52 << 10) {
+        log.write(&bytes(6, 1_330)).unwrap();
+    }
+    match end {
+        End::Close => log.close().unwrap(),
+        End::Crash => {
+            log.write(&bytes(7, 1_330)).unwrap();
+            log.abandon();
         }
     }
     let mut files = disk.files();
@@ -159,19 +162,6 @@ fn busy(log: &Log, discipline: Discipline, round: usize) -> Result<Lsn> {
         drop(prepared("aborted", tag + 9)?.decide(Outcome::BackOut)?);
     }
     Ok(redo)
-}
-
-/// What comes behind a keypoint: decisions of older units, and units of its own.
-fn late(log: &Log, round: usize) -> Result<()> {
-    let tag = round * 100 + 50;
-    if let Some(before) = round.checked_sub(1) {
-        let gid = format!("doubt-{before}").into_bytes();
-        let older = log.in_doubt().into_iter().find(|doubt| doubt.gid() == gid);
-        older.unwrap().commit()?;
-        log.decided().into_iter().next().unwrap().end()?;
-    }
-    unit(log, tag + 1)?.commit()?;
-    Ok(())
 }
 
 /// Where each batch of a segment stands in its file, padding left out, up to `end`.
