@@ -156,7 +156,7 @@ impl Analysis {
         }
         // Nothing at or above the redo position was ever trimmed, whatever is there now.
         let live = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
-        let need = live.min(self.pinned_by_commits()).min(self.bounds.redo);
+        let need = live.min(self.pinned_by_commits()).min(self.bounds.redo.max(self.bounds.oldest));
         if need < reach {
             let missing = reach.since(need).div_ceil(self.segment_size.max(1));
             let what = format!("{missing} segments that are still needed are missing");
