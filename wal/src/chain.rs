@@ -23,7 +23,8 @@ pub trait Fetch {
     ///
     /// `Missing` if there is no secondary log here.
     fn copies(&self, unit: u64) -> Result<Arc<dyn Copies>> {
-        let what = format!("records of unit {unit:#x} stand on the secondary log, which is not here");
+        let what =
+            format!("records of unit {unit:#x} stand on the secondary log, which is not here");
         Err(Error::new(ErrorKind::Missing, what)
             .advise("open the log with the directory of its secondary log"))
     }
@@ -50,6 +51,13 @@ pub struct ChainStart {
     pub floor: Lsn,
     /// The newest extent with its moved records.
     pub sec: SPtr,
+}
+
+impl ChainStart {
+    /// Where the part on the main log ends.
+    fn floor(&self) -> Lsn {
+        if crate::seeded!(NoSubtract) { Lsn::new(1) } else { self.floor }
+    }
 }
 
 /// Where a walk stands: on the main log, or at a copy.
@@ -173,7 +181,7 @@ impl Walk {
     fn older(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
         loop {
             match self.next {
-                Link::Main(lsn) if !lsn.is_zero() && lsn >= self.start.floor => {
+                Link::Main(lsn) if !lsn.is_zero() && lsn >= self.start.floor() => {
                     return self.on_main(lsn, source).map(Some);
                 }
                 Link::Main(_) => self.next = Link::Copies(self.start.sec, None),
@@ -319,7 +327,8 @@ impl Forward {
         self.extent = Some((at, Arc::clone(&extent)));
         let header = extent.get(index).map(|copied| copied.header);
         self.buf.take_copy(extent, index);
-        header.ok_or_else(|| Error::new(ErrorKind::Corrupt, "an extent has fewer copies than it had"))
+        header
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "an extent has fewer copies than it had"))
     }
 
     fn survey(&mut self, source: &dyn Fetch) -> Result<()> {
