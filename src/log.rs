@@ -285,11 +285,11 @@ impl Log {
     /// [`ErrorKind::NotFound`] if no such unit is live.
     pub fn unit_records(&self, unit: u64) -> Result<Backward> {
         let core = self.inner.engine.stream().core();
-        let chain = core.units.get(unit).map(|entry| (entry.head, entry.floor));
+        let chain = core.units.get(unit).map(|entry| entry.chain(unit));
         drop(core);
-        let (head, floor) = chain
+        let chain = chain
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))?;
-        Ok(Backward::of_log(&self.inner, unit, head, floor))
+        Ok(Backward::of_log(&self.inner, chain))
     }
 
     /// Every record from `from` on, up to what is durable now.

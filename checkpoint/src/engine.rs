@@ -1,5 +1,7 @@
 //! The engine: a stream with keypoints, trimming and the background work around it.
 
+use crate::directories::Directories;
+use crate::forking::Forking;
 use crate::keeper::{Keeper, Task};
 use crate::open::{Config, Opened, Report};
 use crate::undo::UndoHandler;
@@ -51,12 +53,22 @@ pub struct Engine {
     closed: AtomicBool,
     pub(crate) wake: FutexWord,
     lock: Mutex<Option<Box<dyn DirLock>>>,
+    directories: Mutex<Directories>,
+    pub(crate) forking: Forking,
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("stream", &self.stream).finish_non_exhaustive()
     }
+}
+
+/// The first segment of whose contents the unit table has seen all: behind the one that the scan
+/// began in, for that was written to before.
+fn first_own_segment(opened: &Opened) -> u64 {
+    let segments = opened.stream.segments();
+    let from = opened.report.scanned_from;
+    if opened.report.created { 0 } else { segments.number_of(from).saturating_add(1) }
 }
 
 /// Holds the right to write a keypoint.
@@ -83,7 +95,10 @@ impl Engine {
             opened.stream.core().content_end(),
             opened.marked_ms,
         );
+        let first = first_own_segment(&opened);
         let engine = Arc::new(Self {
+            directories: Mutex::new(Directories::new(opened.directories, first)),
+            forking: Forking::new(opened.pool, config.forks),
             stream: opened.stream,
             report: opened.report,
             keeper: Mutex::new(keeper),
@@ -113,6 +128,10 @@ impl Engine {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    pub(crate) fn directories(&self) -> MutexGuard<'_, Directories> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn undo_handler(&self) -> Option<&UndoHandler> {

@@ -5,3 +5,10 @@
 //! copies, and the main log can be trimmed past the originals.
 
 #![forbid(unsafe_code)]
+
+mod mover;
+pub mod pool;
+mod round;
+
+pub use mover::{Action, Move, Task};
+pub use round::{Mover, Order, Round};

@@ -15,6 +15,7 @@ use crate::engine::Positions;
 use crate::live::{self, UnitInfo};
 use crate::retain::{Facts, Pin};
 use look::{View, look};
+use siding_wal::chain::ChainStart;
 use siding_wal::disk::{Clock, Disk};
 use siding_wal::format::{Discipline, parse_segment_name};
 use siding_wal::read::{Identity, Row, Survey};
@@ -295,15 +296,15 @@ impl ReadOnly {
         Reading::new(self, from)
     }
 
-    /// The newest record of a live unit, and the oldest one of its chain on the main log.
+    /// Where the chain of a live unit begins.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if no such unit is live.
-    pub fn chain_of(&self, unit: u64) -> Result<(Lsn, Lsn)> {
+    pub fn chain_of(&self, unit: u64) -> Result<ChainStart> {
         let entry = self.view.analysis.units.get(unit).filter(|entry| !entry.is_blank());
         entry
-            .map(|entry| (entry.head, entry.floor))
+            .map(|entry| entry.chain(unit))
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))
     }
 }
