@@ -57,7 +57,7 @@ impl Engine {
             let segment = directories.next;
             let entries = {
                 let core = stream.core();
-                if core.writer.segment() <= segment {
+                if core.writer.placing() <= segment {
                     return Ok(());
                 }
                 core.units.directory(segment)
@@ -91,7 +91,7 @@ impl Engine {
         let stream = self.stream();
         let segments = stream.segments();
         let oldest = segments.oldest_number().unwrap_or(0);
-        let open = stream.core().writer.segment();
+        let open = stream.core().writer.placing();
         let mut directories = self.directories();
         directories.trimmed(oldest);
         let mut all = Vec::new();

@@ -222,6 +222,9 @@ impl Engine {
         let now = self.stream.clock().monotonic_ms();
         self.stream.core().retry_dropped(now);
         self.undo_abandoned();
+        self.settle_forks();
+        // Hints: what cannot be written is made by a scan.
+        let _ = self.write_directories();
         while self.stream.needs_preparing() && self.stream.prepare_step(true).is_ok() {}
         let (end, content) = {
             let core = self.stream.core();
