@@ -165,10 +165,10 @@ impl Ledger {
             }
             at = parent;
         }
-        // Older extents stand before newer ones. Where the chain leads to one that is not known,
-        // anything before it may belong to the chain.
+        // Older extents stand before newer ones: what was moved since stands behind `newest`. Where
+        // the chain leads to one that is not known, anything before it may belong to the chain.
         for other in self.extents_of(unit) {
-            if other > at && !kept.contains(&other) {
+            if at < other && other < newest && !kept.contains(&other) {
                 self.kill(other);
             }
         }

@@ -114,7 +114,7 @@ impl Pool {
     fn follow(&self, unit: u64, newest: SPtr) -> u64 {
         let mut count = 0;
         // The unit may have been copied since the caller looked, and again while this goes on.
-        let mut begun = self.state().ledger.replacement(unit).unwrap_or(newest);
+        let mut begun = self.state().ledger.replacement(unit).map_or(newest, |it| it.max(newest));
         let (mut at, mut above) = (begun, None);
         loop {
             while at != SPtr::NONE {
@@ -125,7 +125,7 @@ impl Pool {
             let mut state = self.state();
             let Some(newest) = state.ledger.replacement(unit) else { return count };
             state.replaced(unit, newest);
-            if newest == begun {
+            if newest <= begun {
                 return count;
             }
             (begun, at, above, count) = (newest, newest, None, 0);
