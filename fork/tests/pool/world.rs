@@ -33,6 +33,14 @@ struct Pending {
     compacts: bool,
 }
 
+/// What a main log would know after a crash.
+#[derive(Clone, Debug)]
+pub(crate) struct Promised {
+    live: BTreeMap<u64, Chain>,
+    incarnation: u32,
+    next_lsn: u64,
+}
+
 pub(crate) struct World {
     pub(crate) disk: SimDisk,
     pub(crate) pool: Pool,
@@ -50,7 +58,8 @@ pub(crate) struct World {
 /// A record of `unit` at `lsn`, its payload `len` bytes that are like no other's.
 pub(crate) fn record(unit: u64, lsn: u64, len: usize) -> Vec<u8> {
     let mut rng = Rng::new(lsn);
-    let payload: Vec<u8> = (0..len).map(|_| rng.next_u64().to_le_bytes()[0]).collect();
+    let words = (0..len.div_ceil(8)).flat_map(|_| rng.next_u64().to_le_bytes());
+    let payload: Vec<u8> = words.take(len).collect();
     let header = RecordHeader { unit, ..RecordHeader::of_log(Kind::Data, &payload) };
     let mut bytes = header.encode(Seed::new(&LOG_ID, 1), Lsn::new(lsn)).to_vec();
     bytes.extend_from_slice(&payload);
@@ -81,6 +90,22 @@ impl World {
             swept: false,
             next_lsn: 512,
         }
+    }
+
+    /// What must hold on whatever is left of the disk.
+    pub(crate) fn promised(&self) -> Promised {
+        let Self { incarnation, next_lsn, .. } = *self;
+        Promised { live: self.live.clone(), incarnation, next_lsn }
+    }
+
+    /// The next open, on what is left of the disk.
+    pub(crate) fn go_on(disk: SimDisk, promised: &Promised) -> Self {
+        let mut world = Self::new(disk.clone());
+        world.incarnation = promised.incarnation;
+        world.next_lsn = promised.next_lsn;
+        world.live = promised.live.clone();
+        world.reopen(disk);
+        world
     }
 
     /// A new pool on this disk, as after a crash or the end of a process.
@@ -186,6 +211,12 @@ impl World {
         result
     }
 
+    /// A round whose fork records never come: its extents are durable orphans.
+    pub(crate) fn sync_alone(&mut self) -> Result<()> {
+        self.pending.clear();
+        self.pool.sync()
+    }
+
     /// The fork records of compactions are durable.
     pub(crate) fn settle(&mut self) {
         for unit in std::mem::take(&mut self.replacing) {
@@ -204,6 +235,16 @@ impl World {
 
     pub(crate) fn newest(&self) -> Vec<(u64, SPtr)> {
         self.live.iter().map(|(unit, chain)| (*unit, chain.last().unwrap().at)).collect()
+    }
+
+    /// As the engine does: a sweep that fails is made again later.
+    pub(crate) fn sweep_anyway(&mut self) {
+        self.swept = self.pool.sweep(&self.newest()).is_ok();
+    }
+
+    /// A sweep went well.
+    pub(crate) fn swept(&mut self) {
+        self.swept = true;
     }
 
     pub(crate) fn sweep(&mut self) -> Sweep {
