@@ -5,3 +5,8 @@
 //! copies, and the main log can be trimmed past the originals.
 
 #![forbid(unsafe_code)]
+
+mod pace;
+pub mod policy;
+
+pub use pace::{DEFAULT_PACE, Pace};
