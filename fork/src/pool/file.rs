@@ -2,9 +2,7 @@
 
 use super::PoolConfig;
 use siding_wal::disk::{AlignedBuf, Disk, LogFile};
-use siding_wal::format::{
-    EXTENT_ALIGN, ExtentFileHeader, ExtentPlace, LogId, SPtr, size, wide,
-};
+use siding_wal::format::{EXTENT_ALIGN, ExtentFileHeader, ExtentPlace, LogId, SPtr, size, wide};
 use siding_wal::{Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;

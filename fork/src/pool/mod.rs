@@ -95,8 +95,13 @@ impl Pool {
     /// The pool of a log that is only looked at: it is read, nothing else.
     #[must_use]
     pub fn open_for_reading(disk: Arc<dyn Disk>, log_id: LogId) -> Self {
-        let config =
-            PoolConfig { log_id, incarnation: 0, write_unit: 4096, file_size: 0, max_bytes: Some(0) };
+        let config = PoolConfig {
+            log_id,
+            incarnation: 0,
+            write_unit: 4096,
+            file_size: 0,
+            max_bytes: Some(0),
+        };
         Self::new(disk, config)
     }
 

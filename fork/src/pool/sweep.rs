@@ -109,13 +109,13 @@ impl Pool {
             let kind = cause.kind();
             let error = Error::io("an extent file cannot be opened", cause);
             if kind == io::ErrorKind::NotFound {
-                return Error::new(ErrorKind::Missing, "an extent file is missing").caused_by(error);
+                return Error::new(ErrorKind::Missing, "an extent file is missing")
+                    .caused_by(error);
             }
             error
         })?;
-        let bytes = read(&*file, 0, EXTENT_FILE_HEADER_LEN).map_err(|cause| {
-            Error::io("the header of an extent file cannot be read", cause)
-        })?;
+        let bytes = read(&*file, 0, EXTENT_FILE_HEADER_LEN)
+            .map_err(|cause| Error::io("the header of an extent file cannot be read", cause))?;
         let header = ExtentFileHeader::decode(bytes.as_slice()).map_err(|malformed| {
             let kind = match malformed {
                 Malformed::Version(_) => ErrorKind::UnsupportedVersion,
@@ -177,12 +177,7 @@ impl Pool {
             Extent::decode(bytes.as_slice().to_vec(), &self.place(at)).map_err(damaged)
         };
         whole().map_err(|error| {
-            let what = format!(
-                "{} (its records {} to {})",
-                error.what(),
-                head.oldest,
-                head.newest
-            );
+            let what = format!("{} (its records {} to {})", error.what(), head.oldest, head.newest);
             self.located(Error::new(error.kind(), what).caused_by(error), unit, at)
         })
     }

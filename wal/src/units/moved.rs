@@ -136,7 +136,7 @@ impl Units {
     }
 
     /// Takes note of the fork record at `lsn`, its end at `next`.
-    pub(crate) fn forked(&mut self, unit: u64, lsn: Lsn, next: Lsn, fork: &ForkPayload) {
+    pub fn forked(&mut self, unit: u64, lsn: Lsn, next: Lsn, fork: &ForkPayload) {
         let Some(entry) = self.live.get_mut(&unit) else { return };
         // One move runs at a time, but its fork record need not be durable when the next one is
         // appended: what it pins stays pinned.
