@@ -147,7 +147,7 @@ impl Move {
     }
 
     /// What is to be done next.
-    pub fn next(&mut self) -> Action {
+    pub fn next_action(&mut self) -> Action {
         loop {
             match self.state {
                 State::Walk(lsn) if self.walked_to_the_end(lsn) => self.collected(),

@@ -96,7 +96,7 @@ impl OpenFile {
 
     /// Writes what is gathered, padded, and syncs file and name.
     pub(super) fn sync(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        if self.gathered.len() > 0 {
+        if !self.gathered.is_empty() {
             let padded = self.gathered.len().next_multiple_of(self.write_unit);
             self.gathered.resize(padded);
             self.file.write_at(self.written, &[self.gathered.as_slice()], false)?;
