@@ -12,65 +12,120 @@ struct Entry {
     parent: SPtr,
 }
 
+/// The extents of a unit.
+#[derive(Clone, Debug, Default)]
+struct OfUnit {
+    extents: BTreeSet<SPtr>,
+    bytes: u64,
+}
+
 /// An extent file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct File {
     bytes: u64,
     live_bytes: u64,
     extents: u64,
+    /// Whether this open made it: then every live extent in it is known.
+    own: bool,
 }
 
 /// What lives where.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     extents: BTreeMap<SPtr, Entry>,
-    units: BTreeMap<u64, BTreeSet<SPtr>>,
+    units: BTreeMap<u64, OfUnit>,
     files: BTreeMap<u64, File>,
+    /// Files that still take extents, or have to be synced: they are not removed.
+    open: BTreeSet<u64>,
     /// Appended since the last sync.
-    unsynced: Vec<SPtr>,
-    /// Units that were freed before the sweep.
+    unsynced: BTreeSet<SPtr>,
+    /// Units that were freed, and that were copied to new extents, before the sweep.
     freed: BTreeSet<u64>,
+    replaced: BTreeMap<u64, SPtr>,
+    /// Where the chain of a unit cannot be followed: what lies behind is not known.
+    broken: BTreeMap<u64, SPtr>,
     swept: bool,
 }
 
 impl Ledger {
-    pub(super) fn appended(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
-        self.learn(unit, at, len, parent);
-        self.unsynced.push(at);
+    /// A file of this open.
+    pub(super) fn opened(&mut self, number: u64) {
+        self.files.entry(number).or_default().own = true;
+        self.open.insert(number);
     }
 
-    /// Takes note of an extent that is live.
-    pub(super) fn learn(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
-        if self.extents.insert(at, Entry { unit, len, parent }).is_some() {
-            return;
-        }
-        self.units.entry(unit).or_default().insert(at);
-        let file = self.files.entry(at.extent).or_default();
-        file.live_bytes = file.live_bytes.saturating_add(len);
-        file.extents = file.extents.saturating_add(1);
+    /// The file takes nothing more.
+    pub(super) fn closed(&mut self, number: u64) {
+        self.open.remove(&number);
     }
 
     pub(super) fn file_bytes(&mut self, number: u64, bytes: u64) {
         self.files.entry(number).or_default().bytes = bytes;
     }
 
+    /// The file is not there, or not the pool's.
+    pub(super) fn forget_file(&mut self, number: u64) {
+        self.files.remove(&number);
+    }
+
+    pub(super) fn is_own(&self, number: u64) -> bool {
+        self.files.get(&number).is_some_and(|file| file.own)
+    }
+
+    /// Whether something live is known to stand in the file.
+    pub(super) fn is_lived_in(&self, number: u64) -> bool {
+        self.files.get(&number).is_some_and(|file| file.extents > 0)
+    }
+
+    pub(super) fn appended(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
+        self.insert(unit, at, len, parent);
+        self.unsynced.insert(at);
+    }
+
+    fn insert(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
+        if self.extents.insert(at, Entry { unit, len, parent }).is_some() {
+            return;
+        }
+        let of_unit = self.units.entry(unit).or_default();
+        of_unit.extents.insert(at);
+        of_unit.bytes = of_unit.bytes.saturating_add(len);
+        let file = self.files.entry(at.extent).or_default();
+        file.live_bytes = file.live_bytes.saturating_add(len);
+        file.extents = file.extents.saturating_add(1);
+    }
+
+    /// The sweep found an extent of a unit that was not freed meanwhile. False if it was.
+    pub(super) fn learn(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) -> bool {
+        let lives = !self.freed.contains(&unit);
+        if lives {
+            self.insert(unit, at, len, parent);
+        }
+        lives
+    }
+
+    /// The parent of an extent of this unit, if it is known.
+    pub(super) fn parent(&self, unit: u64, at: SPtr) -> Option<SPtr> {
+        self.extents.get(&at).filter(|entry| entry.unit == unit).map(|entry| entry.parent)
+    }
+
     pub(super) fn synced(&mut self) {
         self.unsynced.clear();
     }
 
-    /// What was appended since the last sync is dead.
-    pub(super) fn void(&mut self) -> Vec<u64> {
-        for at in std::mem::take(&mut self.unsynced) {
-            self.kill(at);
-        }
-        self.empty(None)
+    /// What was appended since the last sync is dead; which extents.
+    pub(super) fn void(&mut self) -> BTreeSet<SPtr> {
+        let void = std::mem::take(&mut self.unsynced);
+        void.iter().for_each(|at| self.kill(*at));
+        void
     }
 
     fn kill(&mut self, at: SPtr) {
         let Some(entry) = self.extents.remove(&at) else { return };
+        self.unsynced.remove(&at);
         if let Some(of_unit) = self.units.get_mut(&entry.unit) {
-            of_unit.remove(&at);
-            if of_unit.is_empty() {
+            of_unit.extents.remove(&at);
+            of_unit.bytes = of_unit.bytes.saturating_sub(entry.len);
+            if of_unit.extents.is_empty() {
                 self.units.remove(&entry.unit);
             }
         }
@@ -80,56 +135,48 @@ impl Ledger {
         }
     }
 
-    /// Files without live extents; they are known no more.
-    fn empty(&mut self, open: Option<u64>) -> Vec<u64> {
-        let swept = self.swept;
-        let incarnation = self.files.keys().next_back().map_or(0, |last| last >> 32);
-        // Until the sweep has told what earlier opens left, their files stay.
-        let gone = |number: u64, file: &File| {
-            file.extents == 0 && Some(number) != open && (swept || number >> 32 >= incarnation)
-        };
-        let numbers: Vec<u64> =
-            self.files.iter().filter(|(n, file)| gone(**n, file)).map(|(n, _)| *n).collect();
-        for number in &numbers {
-            self.files.remove(number);
-        }
-        numbers
-    }
-
-    pub(super) fn discard(&mut self, unit: u64, at: SPtr, open: Option<u64>) -> Vec<u64> {
-        if self.extents.get(&at).is_some_and(|entry| entry.unit == unit) {
+    pub(super) fn discard(&mut self, unit: u64, at: SPtr) {
+        if self.parent(unit, at).is_some() {
             self.kill(at);
         }
-        self.empty(open)
     }
 
-    pub(super) fn free(&mut self, unit: u64, open: Option<u64>) -> Vec<u64> {
+    pub(super) fn free(&mut self, unit: u64) {
         if !self.swept {
             self.freed.insert(unit);
+            self.replaced.remove(&unit);
         }
-        for at in self.units.get(&unit).cloned().unwrap_or_default() {
+        self.broken.remove(&unit);
+        for at in self.extents_of(unit) {
             self.kill(at);
         }
-        self.empty(open)
     }
 
-    pub(super) fn replaced(&mut self, unit: u64, newest: SPtr, open: Option<u64>) -> Vec<u64> {
+    /// True if the whole chain is known: then what was damaged is not needed any more.
+    pub(super) fn replaced(&mut self, unit: u64, newest: SPtr) -> bool {
+        if !self.swept {
+            self.replaced.insert(unit, newest);
+        }
         let mut kept = BTreeSet::new();
         let mut at = newest;
-        while let Some(entry) = self.extents.get(&at).filter(|_| at != SPtr::NONE) {
+        while let Some(parent) = self.parent(unit, at) {
             if !kept.insert(at) {
                 break;
             }
-            at = entry.parent;
+            at = parent;
         }
-        if kept.is_empty() {
-            return Vec::new();
+        // Older extents stand before newer ones: what was moved since stands behind `newest`. Where
+        // the chain leads to one that is not known, anything before it may belong to the chain.
+        for other in self.extents_of(unit) {
+            if at < other && other < newest && !kept.contains(&other) {
+                self.kill(other);
+            }
         }
-        let of_unit = self.units.get(&unit).cloned().unwrap_or_default();
-        for at in of_unit.difference(&kept) {
-            self.kill(*at);
+        let whole = at == SPtr::NONE && !kept.is_empty();
+        if whole {
+            self.broken.remove(&unit);
         }
-        self.empty(open)
+        whole
     }
 
     /// Whether the unit was freed before the sweep met it.
@@ -137,47 +184,102 @@ impl Ledger {
         self.freed.contains(&unit)
     }
 
-    /// The sweep is over. Returns files that nothing needs.
-    pub(super) fn swept(&mut self, open: Option<u64>) -> Vec<u64> {
+    /// Where the unit's chain begins since it was copied, if it was before the sweep met it.
+    pub(super) fn replacement(&self, unit: u64) -> Option<SPtr> {
+        self.replaced.get(&unit).copied()
+    }
+
+    /// The chain of a unit cannot be followed beyond this extent.
+    pub(super) fn broke(&mut self, unit: u64, at: SPtr) {
+        self.broken.insert(unit, at);
+    }
+
+    /// The sweep is over; it saw these files.
+    pub(super) fn swept(&mut self, there: &BTreeSet<u64>) {
         self.swept = true;
+        // Counted before, and gone since.
+        self.files.retain(|number, file| file.own || file.extents > 0 || there.contains(number));
         self.freed.clear();
-        self.empty(open)
+        self.replaced.clear();
+    }
+
+    pub(super) fn is_swept(&self) -> bool {
+        self.swept
+    }
+
+    /// Files that nothing needs. Until the sweep has told what earlier opens left, their files
+    /// stay; so do those that may hold what a broken chain leads to.
+    pub(super) fn dead_files(&self) -> Vec<u64> {
+        let doubtful = self.broken.values().map(|at| at.extent).max();
+        let needed = |number: u64, file: &File| {
+            file.extents > 0
+                || self.open.contains(&number)
+                || !file.own && (!self.swept || doubtful.is_some_and(|newest| number <= newest))
+        };
+        let dead = self.files.iter().filter(|(number, file)| !needed(**number, file));
+        dead.map(|(number, _)| *number).collect()
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.files.values().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
-    pub(super) fn unit_bytes(&self, unit: u64) -> u64 {
-        let of_unit = self.units.get(&unit).into_iter().flatten();
-        of_unit.filter_map(|at| self.extents.get(at)).map(|entry| entry.len).sum()
+    pub(super) fn holds(&self, unit: u64, at: SPtr) -> bool {
+        self.parent(unit, at).is_some()
     }
 
-    pub(super) fn worst(&self, open: Option<u64>, file_size: u64) -> Option<Vec<u64>> {
+    pub(super) fn unit_bytes(&self, unit: u64) -> u64 {
+        self.units.get(&unit).map_or(0, |of_unit| of_unit.bytes)
+    }
+
+    fn extents_of(&self, unit: u64) -> BTreeSet<SPtr> {
+        self.units.get(&unit).map(|of_unit| of_unit.extents.clone()).unwrap_or_default()
+    }
+
+    /// The units of the file that gives most for what is copied, if the pool has more than
+    /// `file_size` and a fifth beyond what lives. Files with a unit of `damaged` cannot be
+    /// emptied.
+    pub(super) fn worst(&self, file_size: u64, damaged: &BTreeSet<u64>) -> Option<Vec<u64>> {
         let stats = self.stats();
         let fine = stats.live_bytes.saturating_add(stats.live_bytes / 5);
-        if !self.swept || stats.bytes <= fine.saturating_add(file_size.saturating_mul(2)) {
+        if !self.swept || stats.bytes <= fine.saturating_add(file_size) {
             return None;
         }
-        let closed = self.files.iter().filter(|(number, _)| Some(**number) != open);
-        let (number, file) = closed.min_by_key(|(_, file)| {
-            file.live_bytes.saturating_mul(1000).checked_div(file.bytes).unwrap_or(1000)
-        })?;
-        if file.live_bytes.saturating_mul(10) > file.bytes.saturating_mul(9) {
-            return None;
+        let mut best: Option<(u64, Vec<u64>)> = None;
+        for (number, file) in self.files.iter().filter(|(number, _)| !self.open.contains(number)) {
+            let units = self.units_in(*number);
+            if units.is_empty() || units.iter().any(|unit| damaged.contains(unit)) {
+                continue;
+            }
+            let cost: u64 = units.iter().map(|unit| self.unit_bytes(*unit)).sum();
+            let gain = file.bytes.saturating_sub(file.live_bytes);
+            if gain.saturating_mul(10) < file.bytes {
+                continue;
+            }
+            let price = cost.saturating_mul(1000).checked_div(gain).unwrap_or(u64::MAX);
+            if best.as_ref().is_none_or(|(least, _)| price < *least) {
+                best = Some((price, units));
+            }
         }
-        let from = SPtr { extent: *number, offset: 0 };
-        let to = SPtr { extent: *number, offset: u32::MAX };
+        best.map(|(_, units)| units)
+    }
+
+    fn units_in(&self, number: u64) -> Vec<u64> {
+        let from = SPtr { extent: number, offset: 0 };
+        let to = SPtr { extent: number, offset: u32::MAX };
         let units: BTreeSet<u64> =
             self.extents.range(from..=to).map(|(_, entry)| entry.unit).collect();
-        Some(units.into_iter().collect())
+        units.into_iter().collect()
     }
 
     pub(super) fn stats(&self) -> PoolStats {
+        let bytes = self.bytes();
+        let live_bytes = self.files.values().map(|file| file.live_bytes).sum();
         PoolStats {
             files: wide(self.files.len()),
-            bytes: self.bytes(),
-            live_bytes: self.files.values().map(|file| file.live_bytes).sum(),
+            bytes,
+            live_bytes,
+            dead_bytes: bytes.saturating_sub(live_bytes),
             extents: wide(self.extents.len()),
             swept: self.swept,
         }

@@ -1,14 +1,10 @@
-//! Reading extents, and the sweep: what earlier opens left, held against what is needed.
+//! The sweep: what earlier opens left, held against what is needed.
 
-use super::Pool;
-use siding_wal::disk::{ALIGNMENT, AlignedBuf, LogFile};
-use siding_wal::format::{
-    EXTENT_ALIGN, EXTENT_FILE_HEADER_LEN, EXTENT_HEAD_LEN, Extent, ExtentFileHeader, ExtentHead,
-    ExtentPlace, Malformed, SPtr, extent_file_name, parse_extent_name, size, wide,
-};
+use super::read::Header;
+use super::{Pool, State};
+use siding_wal::format::{SPtr, extent_file_name, parse_extent_name};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::io;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 /// An extent that a live unit needs and that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,195 +13,194 @@ pub struct Problem {
     pub unit: u64,
     /// The extent.
     pub at: SPtr,
-    /// What is wrong, where.
+    /// The name of its file.
+    pub file: String,
+    /// What kind of thing is wrong.
+    pub kind: ErrorKind,
+    /// What is wrong, where, and what to do now.
     pub what: String,
-    /// All its records up to this original LSN are lost; none: all that were moved.
+    /// The oldest record that is lost, by the LSN of the original; none: from the unit's first
+    /// record on.
+    pub from: Option<Lsn>,
+    /// No record above is lost; none: all that were moved may be.
     pub upto: Option<Lsn>,
 }
 
 /// What a sweep found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// Live extents of earlier opens.
+    /// Live extents, and the units that have them.
     pub extents: u64,
+    /// Units with live extents.
+    pub units: u64,
     /// Files that were removed.
     pub removed: u64,
-    /// Extents that cannot be read.
+    /// Extents that cannot be read; [`Pool::problems`] has more about them.
     pub problems: u64,
+    /// Files under an extent file's name that are not this log's, or cannot be taken for it.
+    /// They are left alone. Each with what is wrong with it.
+    pub strangers: Vec<String>,
+}
+
+impl State {
+    pub(super) fn add_problem(&mut self, problem: Problem) {
+        let known = |old: &Problem| (old.unit, old.at) == (problem.unit, problem.at);
+        if !self.problems.iter().any(known) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// What `newest` does not lead to is dead, and so is what was said of it.
+    pub(super) fn replaced(&mut self, unit: u64, newest: SPtr) {
+        if self.ledger.replaced(unit, newest) {
+            let ledger = &self.ledger;
+            self.problems.retain(|it| it.unit != unit || ledger.holds(unit, it.at));
+        }
+    }
 }
 
 impl Pool {
     /// Learns what earlier opens left: follows the extents of each live unit, by their heads
-    /// alone, and removes the files that none of them needs.
+    /// alone, and removes the files that none of them needs. `live` has every unit that extents
+    /// must be kept for, with the newest of them. Runs beside appends, frees and readers.
     ///
-    /// Extents that are missing or damaged are kept for [`Pool::problems`]; nothing of a unit
-    /// that has one is removed.
+    /// Extents that are missing or damaged are kept for [`Pool::problems`]: what their chain
+    /// leads to is not known, and no older file is removed while the unit is live. Until a sweep
+    /// has run to its end nothing of earlier opens is removed at all.
+    ///
+    /// Costs a read of one block for each live extent of earlier opens, and for each file in
+    /// which nothing lives.
     ///
     /// # Errors
     ///
     /// The directory cannot be listed.
+    ///
+    /// # Crash
+    ///
+    /// The next open's sweep does what is left to do.
     pub fn sweep(&self, live: &[(u64, SPtr)]) -> Result<Sweep> {
-        let names = self.disk.list().map_err(|cause| {
-            Error::io("the directory of the secondary log cannot be listed", cause)
-        })?;
         let mut found = Sweep::default();
         for (unit, newest) in live {
-            let mut at = *newest;
-            let mut above = None;
-            while at != SPtr::NONE {
-                if self.state().ledger.is_freed(*unit) {
-                    break;
-                }
-                match self.read_head(*unit, at) {
-                    Ok(head) => {
-                        let mut state = self.state();
-                        if !state.ledger.is_freed(*unit) {
-                            state.ledger.learn(*unit, at, u64::from(head.len), head.parent);
-                        }
-                        found.extents += 1;
-                        above = Some(head.oldest);
-                        at = head.parent;
-                    }
-                    Err(error) => {
-                        found.problems += 1;
-                        let upto = above.map(|lsn| Lsn::new(lsn.get().saturating_sub(1)));
-                        let what = error.to_string();
-                        self.state().problems.push(Problem { unit: *unit, at, what, upto });
-                        break;
-                    }
-                }
+            let extents = self.follow(*unit, *newest);
+            found.extents = found.extents.saturating_add(extents);
+            found.units = found.units.saturating_add(u64::from(extents > 0));
+        }
+        let names = self.disk.list().map_err(|cause| self.cannot_list(cause))?;
+        let mut there = BTreeSet::new();
+        for (name, len) in names {
+            if let Some(number) = parse_extent_name(&name) {
+                there.insert(number);
+                found.strangers.extend(self.meet(number, len));
             }
         }
+        found.strangers.sort_unstable();
         let mut state = self.state();
-        for (name, len) in &names {
-            if let Some(number) = parse_extent_name(name)
-                && number >> 32 < u64::from(self.config.incarnation)
-            {
-                state.ledger.file_bytes(number, *len);
-            }
-        }
-        let open = state.open.as_ref().map(super::OpenFile::number);
-        let gone = state.ledger.swept(open);
-        // What a damaged chain leads to is not known: an operator may still want it.
-        let gone = if state.problems.is_empty() { gone } else { Vec::new() };
+        state.ledger.swept(&there);
+        found.problems = state.problems.len().try_into().unwrap_or(u64::MAX);
+        let dead = state.ledger.dead_files();
         drop(state);
-        found.removed = wide(gone.len());
-        self.remove(&gone);
+        found.removed = self.remove(&dead);
         Ok(found)
     }
 
-    /// Extents that live units need and that cannot be read, as the sweep found.
+    /// Extents that live units need and that cannot be read: those that the sweep met, and those
+    /// that a reader met since.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         self.state().problems.clone()
     }
 
-    fn file(&self, number: u64) -> Result<Arc<dyn LogFile>> {
-        if let Some(file) = self.files().get(&number) {
-            return Ok(Arc::clone(file));
-        }
-        let name = extent_file_name(number);
-        let file = self.disk.open(&name).map_err(|cause| {
-            let kind = cause.kind();
-            let error = Error::io("an extent file cannot be opened", cause);
-            if kind == io::ErrorKind::NotFound {
-                return Error::new(ErrorKind::Missing, "an extent file is missing")
-                    .caused_by(error);
+    /// Learns the extents of a unit from the newest on; returns how many there are.
+    fn follow(&self, unit: u64, newest: SPtr) -> u64 {
+        let mut count = 0;
+        // The unit may have been copied since the caller looked, and again while this goes on.
+        let mut begun = self.state().ledger.replacement(unit).map_or(newest, |it| it.max(newest));
+        let (mut at, mut above) = (begun, None);
+        loop {
+            while at != SPtr::NONE {
+                let Some(parent) = self.meet_extent(unit, at, &mut above) else { break };
+                count += 1;
+                at = parent;
             }
-            error
-        })?;
-        let bytes = read(&*file, 0, EXTENT_FILE_HEADER_LEN)
-            .map_err(|cause| Error::io("the header of an extent file cannot be read", cause))?;
-        let header = ExtentFileHeader::decode(bytes.as_slice()).map_err(|malformed| {
-            let kind = match malformed {
-                Malformed::Version(_) => ErrorKind::UnsupportedVersion,
-                Malformed::Field("magic") => ErrorKind::ForeignFile,
-                _ => ErrorKind::Corrupt,
-            };
-            Error::new(kind, "the header of an extent file is not what it must be")
-                .caused_by(malformed)
-        })?;
-        if header.log_id != self.config.log_id || header.number != number {
-            let what = "the extent file is of another log, or under a wrong name";
-            return Err(Error::new(ErrorKind::ForeignFile, what));
+            let mut state = self.state();
+            let Some(newest) = state.ledger.replacement(unit) else { return count };
+            state.replaced(unit, newest);
+            if newest <= begun {
+                return count;
+            }
+            (begun, at, above, count) = (newest, newest, None, 0);
         }
-        self.keep(number, &file);
-        Ok(file)
     }
 
-    fn located(&self, error: Error, unit: u64, at: SPtr) -> Error {
-        let name = extent_file_name(at.extent);
-        let path = self.disk.path().map_or_else(|| name.clone().into(), |path| path.join(&name));
-        let what = format!(
-            "moved records of unit {unit:#x} cannot be read: {}, at byte {} of the file",
-            error.what(),
-            u64::from(at.offset) * wide(EXTENT_ALIGN)
-        );
-        let kind = error.kind();
-        Error::new(kind, what)
-            .caused_by(error)
-            .file(path)
-            .advise("put the file back, or resolve the unit knowing what is lost")
+    /// Learns one extent; returns its parent, unless the unit is over or this is as far as its
+    /// chain can be followed. `above` is the oldest record of the extent before.
+    fn meet_extent(&self, unit: u64, at: SPtr, above: &mut Option<Lsn>) -> Option<SPtr> {
+        {
+            let state = self.state();
+            if state.ledger.is_freed(unit) {
+                return None;
+            }
+            if let Some(parent) = state.ledger.parent(unit, at) {
+                return Some(parent);
+            }
+        }
+        let head = self.read_head(unit, at);
+        let mut state = self.state();
+        if state.ledger.is_freed(unit) {
+            return None;
+        }
+        match head {
+            Ok(head) => {
+                state.ledger.learn(unit, at, u64::from(head.len), head.parent);
+                *above = Some(head.oldest);
+                Some(head.parent)
+            }
+            Err(error) => {
+                state.ledger.broke(unit, at);
+                state.add_problem(Problem {
+                    unit,
+                    at,
+                    file: extent_file_name(at.extent),
+                    kind: error.kind(),
+                    what: error.to_string(),
+                    from: None,
+                    upto: above.map(|lsn| Lsn::new(lsn.get().saturating_sub(1))),
+                });
+                None
+            }
+        }
     }
 
-    fn read_head(&self, unit: u64, at: SPtr) -> Result<ExtentHead> {
-        self.head(unit, at).map_err(|error| self.located(error, unit, at))
-    }
-
-    fn head(&self, unit: u64, at: SPtr) -> Result<ExtentHead> {
-        let file = self.file(at.extent)?;
-        let offset = u64::from(at.offset) * wide(EXTENT_ALIGN);
-        let bytes = read(&*file, offset, EXTENT_HEAD_LEN)
-            .map_err(|cause| Error::io("an extent cannot be read", cause))?;
-        let head = ExtentHead::decode(bytes.as_slice(), &self.place(at)).map_err(damaged)?;
-        of_unit(&head, unit)?;
-        Ok(head)
-    }
-
-    fn place(&self, at: SPtr) -> ExtentPlace {
-        ExtentPlace { log_id: self.config.log_id, at }
-    }
-
-    /// Reads and verifies an extent.
-    pub(super) fn read_extent(&self, unit: u64, at: SPtr) -> Result<Extent> {
-        let head = self.read_head(unit, at)?;
-        let whole = || -> Result<Extent> {
-            let file = self.file(at.extent)?;
-            let offset = u64::from(at.offset) * wide(EXTENT_ALIGN);
-            let bytes = read(&*file, offset, size(head.len))
-                .map_err(|cause| Error::io("an extent cannot be read", cause))?;
-            Extent::decode(bytes.as_slice().to_vec(), &self.place(at)).map_err(damaged)
+    /// Takes note of a file of an earlier open; says what is wrong if it is not this log's.
+    fn meet(&self, number: u64, len: u64) -> Option<String> {
+        {
+            let mut state = self.state();
+            if state.ledger.is_own(number) {
+                return None;
+            }
+            if state.ledger.is_lived_in(number) {
+                state.ledger.file_bytes(number, len);
+                return None;
+            }
+        }
+        let header = match self.disk.open(&extent_file_name(number)) {
+            Ok(file) => self.header(&*file, number),
+            Err(cause) => Header::Refused(Error::io("its file cannot be opened", cause)),
         };
-        whole().map_err(|error| {
-            let what = format!("{} (its records {} to {})", error.what(), head.oldest, head.newest);
-            self.located(Error::new(error.kind(), what).caused_by(error), unit, at)
-        })
+        let mut state = self.state();
+        if state.ledger.is_own(number) {
+            return None;
+        }
+        match header {
+            Header::Ours | Header::Blank => {
+                state.ledger.file_bytes(number, len);
+                None
+            }
+            Header::Refused(error) => {
+                state.ledger.forget_file(number);
+                let what = error.what().trim_start_matches("its ");
+                Some(format!("{}: {what}", extent_file_name(number)))
+            }
+        }
     }
-}
-
-fn damaged(malformed: Malformed) -> Error {
-    Error::new(ErrorKind::Corrupt, "the extent is damaged").caused_by(malformed)
-}
-
-fn of_unit(head: &ExtentHead, unit: u64) -> Result<()> {
-    if head.unit == unit {
-        return Ok(());
-    }
-    let what = format!("the extent is of unit {:#x}", head.unit);
-    Err(Error::new(ErrorKind::Corrupt, what))
-}
-
-/// Reads bytes wherever they stand, by whole blocks.
-fn read(file: &dyn LogFile, offset: u64, len: usize) -> io::Result<AlignedBuf> {
-    let block = wide(ALIGNMENT);
-    let start = offset - offset % block;
-    let end = offset.saturating_add(wide(len)).next_multiple_of(block);
-    let mut bytes = AlignedBuf::zeroed(usize::try_from(end - start).unwrap_or(usize::MAX));
-    let count = file.read_at(start, bytes.as_mut_slice())?;
-    bytes.truncate(count);
-    let lead = usize::try_from(offset - start).unwrap_or(usize::MAX);
-    let mut wanted = AlignedBuf::default();
-    let to = lead.saturating_add(len).min(bytes.len());
-    wanted.extend_from_slice(bytes.as_slice().get(lead.min(to)..to).unwrap_or_default());
-    Ok(wanted)
 }
