@@ -132,7 +132,7 @@ impl Options {
 
     /// The least bytes of main log that are freed for each byte that is copied; the default is 4.
     #[must_use]
-    pub fn fork_benefit(mut self, benefit: f64) -> Self {
+    pub fn fork_benefit(mut self, benefit: u64) -> Self {
         self.config.forks.benefit = benefit;
         self
     }

@@ -100,7 +100,8 @@ impl Engine {
                 Some(known) => Arc::clone(known),
                 None => {
                     let lsn = directories.lsn_of(segment);
-                    let read = if lsn.is_zero() { None } else { self.read_directory(segment, lsn)? };
+                    let read =
+                        if lsn.is_zero() { None } else { self.read_directory(segment, lsn)? };
                     let entries = match read {
                         Some(entries) => entries,
                         None => self.scan_for_directory(segment)?,

@@ -76,6 +76,17 @@ pub(crate) struct Keypointing<'a> {
     _right: MutexGuard<'a, ()>,
 }
 
+/// See [`Engine::no_reclaim`].
+pub(crate) struct NoReclaim {
+    before: bool,
+}
+
+impl Drop for NoReclaim {
+    fn drop(&mut self) {
+        IN_KEYPOINT.set(self.before);
+    }
+}
+
 impl Drop for Keypointing<'_> {
     fn drop(&mut self) {
         IN_KEYPOINT.set(false);
@@ -98,7 +109,7 @@ impl Engine {
         let first = first_own_segment(&opened);
         let engine = Arc::new(Self {
             directories: Mutex::new(Directories::new(opened.directories, first)),
-            forking: Forking::new(opened.pool, config.forks),
+            forking: Forking::new(opened.pool, config.forks, config.max_secondary_bytes),
             stream: opened.stream,
             report: opened.report,
             keeper: Mutex::new(keeper),
@@ -158,6 +169,11 @@ impl Engine {
         Keypointing { _right: guard }
     }
 
+    /// While this is held, whoever finds no room does not make any by a keypoint or a move.
+    pub(crate) fn no_reclaim(&self) -> NoReclaim {
+        NoReclaim { before: IN_KEYPOINT.replace(true) }
+    }
+
     pub(crate) fn one_undo(&self) -> MutexGuard<'_, ()> {
         self.undoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,6 +193,10 @@ impl Engine {
         // A keypoint that frees nothing would only use the reserve up.
         self.trim().is_ok_and(|bytes| bytes > 0)
             || (self.keypoint_frees() && self.keypoint().is_ok() && freed())
+            || (self.fork_due(true)
+                && self.stream.flush().is_ok()
+                && self.trim().is_ok()
+                && freed())
     }
 
     /// The positions of this moment.
@@ -248,6 +268,9 @@ impl Engine {
             Some(Task::Keypoint) => drop(self.keypoint()),
             None => {}
         }
+        self.fork_due(false);
+        self.compact_due();
+        let _ = self.trim();
     }
 
     /// What MARK is for, on a log that has no room for one.

@@ -147,7 +147,7 @@ impl Move {
     }
 
     /// What is to be done next.
-    pub fn next(&mut self) -> Action {
+    pub fn next_action(&mut self) -> Action {
         loop {
             match self.state {
                 State::Walk(lsn) if self.walked_to_the_end(lsn) => self.collected(),
@@ -279,7 +279,8 @@ impl Move {
 
     fn start_behind(&mut self, behind: Option<(SPtr, u64, u64)>) {
         self.behind = behind;
-        let linked = if seeded!(SecondForkNoLink) && self.appended.is_empty() { None } else { behind };
+        let linked =
+            if seeded!(SecondForkNoLink) && self.appended.is_empty() { None } else { behind };
         let moves = self.moving.moves.saturating_add(1);
         self.packer = Packer::new(self.unit(), moves, linked);
     }

@@ -129,7 +129,7 @@ impl Mover {
     fn copy(&self, stream: &Stream, one: &mut Move) -> Result<bool> {
         let mut buf = RecordBuf::new();
         loop {
-            match one.next() {
+            match one.next_action() {
                 Action::Read(lsn) => match stream.fetch(lsn, &mut buf) {
                     Ok(header) => one.record(lsn, &header, buf.record())?,
                     Err(_) if one.unreadable() => {}
@@ -155,7 +155,7 @@ impl Mover {
         round: &mut Round,
         replacing: &mut Vec<Replacing>,
     ) -> Result<()> {
-        let Action::Fork(forked) = one.next() else {
+        let Action::Fork(forked) = one.next_action() else {
             self.give_up(stream, one);
             return Ok(());
         };

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod moves;
+mod stuck;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,7 +1,9 @@
 //! Analysis: the unit table from the last complete keypoint on (ARIES, Mohan et al. 1992).
 
 use crate::keypoint::Table;
-use siding_wal::format::{Decision, DirectoryChunk, Discipline, Kind, MarkPayload, RecordHeader, wide};
+use siding_wal::format::{
+    Decision, DirectoryChunk, Discipline, Kind, MarkPayload, RecordHeader, wide,
+};
 use siding_wal::read::{Step, Survey};
 use siding_wal::stream::Bounds;
 use siding_wal::units::Units;

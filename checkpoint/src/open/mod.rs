@@ -20,11 +20,13 @@ mod create;
 mod place;
 
 use crate::undo::UndoHandler;
+use siding_fork::DEFAULT_PACE;
+use siding_fork::policy;
+use siding_fork::pool::{Pool, PoolConfig};
 use siding_wal::disk::{Clock, DirLock, Disk, LockError};
 use siding_wal::format::Discipline;
 use siding_wal::read::{Decision, Step, Survey, Verdict, survey};
 use siding_wal::stream::{Settings, Stream};
-use siding_fork::pool::{Pool, PoolConfig};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,12 +93,12 @@ impl Default for Config {
 }
 
 /// When units are moved to the secondary log.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkConfig {
     /// Whether units are moved by themselves; else only who asks for it moves one.
     pub automatic: bool,
     /// The least main log bytes freed for each byte copied.
-    pub benefit: f64,
+    pub benefit: u64,
     /// Above this many retained bytes any benefit is good enough.
     pub soft_limit: Option<u64>,
     /// Bytes copied a second, at most.
@@ -107,7 +109,8 @@ pub struct ForkConfig {
 
 impl Default for ForkConfig {
     fn default() -> Self {
-        Self { automatic: true, benefit: 4.0, soft_limit: None, rate: 16 << 20, idle_ms: 1_000 }
+        let policy::Settings { ratio, idle_ms, .. } = policy::Settings::default();
+        Self { automatic: true, benefit: ratio, soft_limit: None, rate: DEFAULT_PACE, idle_ms }
     }
 }
 
