@@ -88,8 +88,13 @@ impl ExtentFileHeader {
             return Err(Malformed::Checksum);
         }
         let version = input.read_u32::<LE>()?;
-        if version > VERSION {
-            return Err(Malformed::Version(version));
+        if version != VERSION {
+            let newer = version > VERSION;
+            return Err(if newer {
+                Malformed::Version(version)
+            } else {
+                Malformed::Field("version")
+            });
         }
         let write_unit = input.read_u32::<LE>()?;
         let log_id = take_array(input)?;
@@ -189,6 +194,10 @@ impl ExtentHead {
         if count == 0 || size(len) < least {
             return Err(Malformed::Field("count"));
         }
+        let older = total_count.checked_sub(u64::from(count));
+        if older.is_none_or(|older| (older == 0) != (parent == SPtr::NONE)) {
+            return Err(Malformed::Field("total_count"));
+        }
         // Older copies stand in older files, or before it in the same file.
         let order = |at: SPtr| (at.extent, at.offset);
         if parent != SPtr::NONE && parent != place.at && order(parent) > order(place.at) {
@@ -247,16 +256,21 @@ impl Extent {
         if crc32c::crc32c(body) != head.body_crc {
             return Err(Malformed::Checksum);
         }
-        let mut copies: Vec<Copied> = Vec::new();
+        let (mut copies, mut table): (Vec<Copied>, Vec<u8>) = (Vec::new(), Vec::new());
         let mut at = EXTENT_HEAD_LEN;
         for _ in 0..head.count {
             let (copied, next) = Self::copy(&bytes, at)?;
+            table.extend_from_slice(&disk_len(at).to_le_bytes());
             let before = copies.last().map_or(Lsn::ZERO, |before| before.lsn);
             if copied.header.unit != head.unit || copied.lsn <= before {
                 return Err(Malformed::Field("lsn"));
             }
             at = next;
             copies.push(copied);
+        }
+        table.resize(table.len().next_multiple_of(EXTENT_ALIGN), 0);
+        if bytes.get(at..) != Some(table.as_slice()) {
+            return Err(Malformed::Field("table"));
         }
         let ends = (copies.first().map(|it| it.lsn), copies.last().map(|it| it.lsn));
         if ends != (Some(head.oldest), Some(head.newest)) {
