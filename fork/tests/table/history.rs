@@ -183,6 +183,9 @@ impl History {
                 let segment = u64::from(n) % (self.end.get() / SEGMENT + 1);
                 self.table.forget_spans(segment);
                 self.spans_from = self.spans_from.max(segment + 1);
+                if !self.table.directory(segment).is_empty() {
+                    return Err(format!("the table remembers segment {segment}"));
+                }
             }
             Op::Crash(part) => self.crash(part)?,
         }

@@ -82,6 +82,24 @@ fn a_restart_does_not_list_extents_that_a_redo_position_has_passed() {
     assert_eq!(run(false, &ops.concat()), Ok(()));
 }
 
+#[test]
+fn a_redo_position_at_a_commit_has_not_passed_it() {
+    let ops = [
+        [Op::Begin, Op::Data(0, 0), Op::Sync(255), Op::Move(0, 255)].as_slice(),
+        &[Op::Fork(0), Op::Commit(0), Op::Sync(255), Op::Redo(1)],
+        &[Op::Keypoint(0), Op::Keypoint(9), Op::Sync(255), Op::End(0), Op::Sync(255)],
+        &[Op::Crash(0)],
+    ];
+    assert_eq!(run(false, &ops.concat()), Ok(()));
+}
+
+#[test]
+fn a_redo_position_frees_nothing_before_the_end_is_durable() {
+    // Of KP_BEGIN, KP_END and END the first two become durable.
+    let ops = [MOVED.as_slice(), &[Op::Keypoint(0), Op::Keypoint(9), Op::End(0), Op::Sync(170)]];
+    assert_eq!(run(false, &ops.concat()), Ok(()));
+}
+
 /// Each wrong version of a decision that the table makes is seen.
 #[cfg(feature = "seeded-bugs")]
 mod seeded {
