@@ -3,7 +3,7 @@
 use crate::log::Inner;
 use crate::{OwnedRecord, Record};
 use siding_checkpoint::{History, Reading};
-use siding_wal::chain::{Fetch, Forward, Walk};
+use siding_wal::chain::{ChainStart, Fetch, Forward, Walk};
 use siding_wal::{Lsn, Result};
 use std::sync::Arc;
 
@@ -77,12 +77,12 @@ pub struct Follower {
 }
 
 impl Backward {
-    pub(crate) fn new(source: Source, unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self { source, walk: Walk::records(unit, head, floor) }
+    pub(crate) fn new(source: Source, start: ChainStart) -> Self {
+        Self { source, walk: Walk::records(start) }
     }
 
-    pub(crate) fn of_log(log: &Arc<Inner>, unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self::new(Source::Log(Arc::clone(log)), unit, head, floor)
+    pub(crate) fn of_log(log: &Arc<Inner>, start: ChainStart) -> Self {
+        Self::new(Source::Log(Arc::clone(log)), start)
     }
 
     /// The next older record; none at the end of the chain. One read of the disk at most, none
@@ -105,8 +105,8 @@ impl Backward {
 }
 
 impl Effects {
-    pub(crate) fn new(log: &Arc<Inner>, unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self { log: Arc::clone(log), chain: Forward::new(unit, head, floor) }
+    pub(crate) fn new(log: &Arc<Inner>, start: ChainStart) -> Self {
+        Self { log: Arc::clone(log), chain: Forward::new(start, Lsn::MAX) }
     }
 
     /// The next newer record; none behind the newest.

@@ -285,11 +285,39 @@ impl Log {
     /// [`ErrorKind::NotFound`] if no such unit is live.
     pub fn unit_records(&self, unit: u64) -> Result<Backward> {
         let core = self.inner.engine.stream().core();
-        let chain = core.units.get(unit).map(|entry| (entry.head, entry.floor));
+        let chain = core.units.get(unit).map(|entry| entry.chain(unit));
         drop(core);
-        let (head, floor) = chain
+        let chain = chain
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))?;
-        Ok(Backward::of_log(&self.inner, unit, head, floor))
+        Ok(Backward::of_log(&self.inner, chain))
+    }
+
+    /// Moves a unit's records to the secondary log now, whatever it gains; returns how many. It
+    /// goes on as before, and its chain is the same, but it holds no main log any more.
+    ///
+    /// Costs a read and a write of each record, one sync of the secondary log and one of the main
+    /// log. What pins the log is moved by itself; see [`Options::forks`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if no such unit is live, [`ErrorKind::LogFull`] beyond the quota,
+    /// or what the disk says; the unit stays as it was.
+    ///
+    /// # Crash
+    ///
+    /// It was moved, or it was not.
+    pub fn fork(&self, unit: u64) -> Result<u64> {
+        self.inner.engine.fork_unit(unit)
+    }
+
+    /// Keeps a unit from being moved by itself, until [`Log::unhold`] or the next open.
+    pub fn hold(&self, unit: u64) {
+        self.inner.engine.hold_unit(unit);
+    }
+
+    /// Lets a unit be moved again.
+    pub fn unhold(&self, unit: u64) {
+        self.inner.engine.unhold_unit(unit);
     }
 
     /// Every record from `from` on, up to what is durable now.

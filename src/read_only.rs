@@ -176,8 +176,8 @@ impl ReadOnly {
     ///
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if no such unit is live.
     pub fn unit_records(&self, unit: u64) -> Result<Backward> {
-        let (head, floor) = self.0.chain_of(unit)?;
-        Ok(Backward::new(Source::Files(self.0.clone()), unit, head, floor))
+        let chain = self.0.chain_of(unit)?;
+        Ok(Backward::new(Source::Files(self.0.clone()), chain))
     }
 
     /// The record at `lsn`.

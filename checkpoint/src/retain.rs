@@ -123,12 +123,19 @@ impl Engine {
         self.with_facts(|facts| facts.trim_point())
     }
 
+    /// How far trimming could go if no unit held anything.
+    pub(crate) fn free_below(&self) -> Lsn {
+        self.with_facts(|facts| {
+            facts.bounds.keypoint_begin.min(facts.bounds.redo).min(facts.commits_need)
+        })
+    }
+
     /// Whether a keypoint taken now would let a segment go.
     pub(crate) fn keypoint_frees(&self) -> bool {
         let segments = self.stream().segments();
         let core = self.stream().core();
         let redo = core.redo();
-        let mut point = redo.min(core.units.live_low());
+        let mut point = redo.min(core.units.low().map_or(Lsn::MAX, |(low, _)| low));
         if !core.repeats_history() {
             point = point.min(core.commits.need(redo));
         }

@@ -6,7 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod mover;
 mod pace;
 pub mod policy;
+pub mod pool;
+mod round;
 
+pub use mover::{Action, Move, Task};
 pub use pace::{DEFAULT_PACE, Pace};
+pub use round::{Mover, Order, Round};

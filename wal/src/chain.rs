@@ -76,6 +76,8 @@ pub struct Walk {
     next: Link,
     /// Records above this one were undone.
     skip_above: Lsn,
+    /// Records up to this one are left out.
+    above: Lsn,
     effects: bool,
     extent: Option<(SPtr, Arc<Extent>)>,
     buf: RecordBuf,
@@ -96,6 +98,7 @@ impl Walk {
             start,
             next: Link::Main(start.head),
             skip_above: Lsn::MAX,
+            above: Lsn::ZERO,
             effects: false,
             extent: None,
             buf: RecordBuf::new(),
@@ -113,6 +116,13 @@ impl Walk {
     #[must_use]
     pub fn up_to(mut self, newest: Lsn) -> Self {
         self.skip_above = newest;
+        self
+    }
+
+    /// The same, as if the chain began behind `oldest`: that record and all before it are left out.
+    #[must_use]
+    pub fn above(mut self, oldest: Lsn) -> Self {
+        self.above = oldest;
         self
     }
 
@@ -182,6 +192,9 @@ impl Walk {
         loop {
             match self.next {
                 Link::Main(lsn) if !lsn.is_zero() && lsn >= self.start.floor() => {
+                    if lsn <= self.above {
+                        return Ok(None);
+                    }
                     return self.on_main(lsn, source).map(Some);
                 }
                 Link::Main(_) => self.next = Link::Copies(self.start.sec, None),
@@ -193,6 +206,9 @@ impl Walk {
                         Some(index) => {
                             self.next = Link::Copies(at, Some(index));
                             let Some(copied) = extent.get(index) else { continue };
+                            if copied.lsn <= self.above {
+                                return Ok(None);
+                            }
                             let found = (copied.lsn, copied.header);
                             self.buf.take_copy(extent, index);
                             return Ok(Some(found));

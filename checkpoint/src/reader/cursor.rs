@@ -2,11 +2,13 @@
 
 use super::ReadOnly;
 use crate::steps::{Steps, scan_from};
-use siding_wal::chain::Fetch;
+use siding_fork::pool::Pool;
+use siding_wal::chain::{Copies, Fetch};
 use siding_wal::format::RecordHeader;
 use siding_wal::read::{ControlState, control_state};
 use siding_wal::stream::RecordBuf;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::sync::Arc;
 
 /// A cursor over every record, in the order of the log.
 #[derive(Debug)]
@@ -37,6 +39,10 @@ impl ReadOnly {
 }
 
 impl Fetch for ReadOnly {
+    fn copies(&self, _: u64) -> Result<Arc<dyn Copies>> {
+        Ok(Arc::<Pool>::clone(&self.pool))
+    }
+
     fn fetch(&self, lsn: Lsn, into: &mut RecordBuf) -> Result<RecordHeader> {
         if lsn >= self.view.end {
             let what = "no record begins at this position";

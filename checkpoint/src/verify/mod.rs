@@ -202,9 +202,9 @@ fn wrong_header(file: &Numbered, id: Option<LogId>) -> Option<Finding> {
 /// Walks a live unit's chain from its newest record to its oldest, as an operator's tool or a
 /// restart would.
 fn broken_chain(log: &ReadOnly, unit: &UnitInfo) -> Option<Finding> {
-    let (head, floor) = log.chain_of(unit.unit).ok()?;
-    let mut walk = Walk::records(unit.unit, head, floor);
-    let (mut last, mut count) = (head, 0_u64);
+    let start = log.chain_of(unit.unit).ok()?;
+    let mut walk = Walk::records(start);
+    let (mut last, mut count) = (start.head, 0_u64);
     let broken = loop {
         match walk.step(log) {
             Ok(Some((lsn, _))) => (last, count) = (lsn, count + 1),

@@ -253,7 +253,11 @@ impl Stream {
             bounds.keypoint_end = end;
             bounds.redo = redo;
         }
-        self.write_control(false)
+        self.write_control(false)?;
+        let mut core = self.core();
+        let durable = core.writer.durable();
+        core.units.redo_carried(redo, durable);
+        Ok(())
     }
 
     /// Tells the stream's threads to end; what waits for durability is made durable first.

@@ -1,9 +1,9 @@
 //! Moves, as the unit table sees them: what a fork record changes, what it pins until it is
 //! durable, and what becomes of the extents of a unit that has ended.
 //!
-//! 1. A move begins: the table notes the first record that the unit writes from here on. 2. The
-//! copies are durable, the fork record is appended: readers go to the copies, trimming still
-//! leaves the originals. 3. The fork record is durable: the originals count for nothing.
+//! A move begins, and the table notes the first record that the unit writes from here on. The
+//! copies are durable, and the fork record is appended: readers go to the copies, trimming still
+//! leaves the originals. The fork record is durable, and the originals count for nothing.
 //!
 //! The extents of a unit are free once its END is durable; under deferred apply, if it
 //! committed, not before a durable keypoint carries a redo position above its COMMIT: until then

@@ -1,5 +1,4 @@
 //! The pure writer, step by step.
-#![allow(clippy::panic, reason = "a test")]
 
 use siding_wal::Lsn;
 use siding_wal::format::{Kind, RecordHeader, padded_record_len};
