@@ -27,7 +27,7 @@ pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 
 pub use siding_checkpoint::{
-    Finding, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState, UnitInfo, Usage,
+    Finding, ForkEffect, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState, UnitInfo, Usage,
     Verification,
 };
 pub use siding_wal::disk::{Backend, Owner};

@@ -5,7 +5,7 @@ use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, Pin, Positions, Progress, Report, UnitInfo};
+use siding_checkpoint::{Engine, ForkEffect, Pin, Positions, Progress, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
 use siding_wal::disk::{Clock, Door, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
@@ -308,6 +308,16 @@ impl Log {
     /// It was moved, or it was not.
     pub fn fork(&self, unit: u64) -> Result<u64> {
         self.inner.engine.fork_unit(unit)
+    }
+
+    /// What moving each live unit would cost and gain, lowest number first; units that hold no
+    /// main log are left out.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says, if who holds a segment must be read from it.
+    pub fn fork_effects(&self) -> Result<Vec<ForkEffect>> {
+        self.inner.engine.fork_effects()
     }
 
     /// Keeps a unit from being moved by itself, until [`Log::unhold`] or the next open.
