@@ -5,8 +5,8 @@ use super::{Finding, Verification};
 use crate::keypoint::Table;
 use siding_wal::Lsn;
 use siding_wal::format::{
-    Compensation, Decision, DirectoryChunk, ForkPayload, KeypointBegin, KeypointChunk, KeypointEnd, Kind, Malformed,
-    MarkPayload, PreparePayload, RecordHeader, flags,
+    Compensation, Decision, DirectoryChunk, ForkPayload, KeypointBegin, KeypointChunk, KeypointEnd,
+    Kind, Malformed, MarkPayload, PreparePayload, RecordHeader, flags,
 };
 use siding_wal::read::Segments;
 use std::collections::HashMap;
