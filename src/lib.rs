@@ -15,7 +15,7 @@ mod ticket;
 mod unit;
 
 pub use commit::{CommitError, PrepareError};
-pub use cursor::{Backward, Committed, Effects, Follower, Owned, Records};
+pub use cursor::{Backward, Chain, Committed, Effects, Follower, Owned, Records};
 pub use decided::{Decided, Outcome};
 pub use in_doubt::InDoubt;
 pub use log::Log;

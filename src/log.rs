@@ -1,6 +1,7 @@
 //! An open log.
 
 use crate::admin::{self, Operators, Resolver};
+use crate::read_only::open_secondary;
 use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     ReadOnly, Record, Records, Recovery, UnitOfWork,
@@ -222,11 +223,25 @@ impl Log {
         path: impl AsRef<Path>,
         progress: impl Fn(&Progress),
     ) -> Result<crate::Verification> {
+        Self::verify_with(path, None, progress)
+    }
+
+    /// The same of a log whose secondary log lies in another directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::verify`].
+    pub fn verify_with(
+        path: impl AsRef<Path>,
+        secondary: Option<&Path>,
+        progress: impl Fn(&Progress),
+    ) -> Result<crate::Verification> {
         let path = path.as_ref();
+        let secondary = secondary.map(open_secondary).transpose()?;
         let disk = open_dir_read_only(path)
             .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        siding_checkpoint::verify(&disk, &clock, &progress)
+        siding_checkpoint::verify(&disk, secondary, &clock, &progress)
     }
 
     /// Begins a unit of work. Writes nothing.

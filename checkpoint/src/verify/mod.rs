@@ -67,7 +67,8 @@ pub struct Verification {
     pub notes: Vec<String>,
 }
 
-/// Verifies the log in a directory, whether somebody has it open or not.
+/// Verifies the log in a directory, whether somebody has it open or not; its secondary log lies
+/// beside it if no other place is named.
 ///
 /// # Errors
 ///
@@ -75,11 +76,18 @@ pub struct Verification {
 /// with a log is no error but a [`Finding`].
 pub fn verify(
     disk: &Arc<dyn Disk>,
+    secondary: Option<Arc<dyn Disk>>,
     clock: &Arc<dyn Clock>,
     progress: &dyn Fn(&Progress),
 ) -> Result<Verification> {
     match ReadOnly::open(Arc::clone(disk), Arc::clone(clock)) {
-        Ok(log) => Ok(of_log(&log, progress)),
+        Ok(log) => {
+            let log = match secondary {
+                Some(disk) => log.with_secondary(disk),
+                None => log,
+            };
+            Ok(of_log(&log, progress))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
         Err(error) => {
             let files = inventory(&**disk)?;
