@@ -45,6 +45,13 @@ pub struct Backward {
     walk: Walk,
 }
 
+/// A unit's records, oldest to newest, control records among them, wherever they stand.
+#[derive(Debug)]
+pub struct Chain {
+    source: Source,
+    chain: Forward,
+}
+
 /// What a commit of a unit applies: its records oldest to newest, without what was rolled back.
 #[derive(Debug)]
 pub struct Effects {
@@ -95,6 +102,29 @@ impl Backward {
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
         let step = self.walk.step(self.source.fetch())?;
         Ok(step.map(|(lsn, header)| Record::new(lsn, header, self.walk.payload())))
+    }
+
+    /// An iterator of owned records.
+    #[must_use]
+    pub fn owned(self) -> Owned<Self> {
+        Owned::new(self)
+    }
+}
+
+impl Chain {
+    pub(crate) fn new(source: Source, start: ChainStart) -> Self {
+        Self { source, chain: Forward::records(start) }
+    }
+
+    /// The next newer record; none behind the newest.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the record.
+    #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+        let step = self.chain.step(self.source.fetch())?;
+        Ok(step.map(|(lsn, header)| Record::new(lsn, header, self.chain.payload())))
     }
 
     /// An iterator of owned records.
@@ -172,6 +202,20 @@ impl Records {
         Ok(step.map(|(lsn, header, payload)| Record::new(lsn, header, payload)))
     }
 
+    /// Looks again at a log that is only looked at, and goes on behind what was read: there may be
+    /// more now. Of an open log see [`Log::follow`](crate::Log::follow).
+    ///
+    /// # Errors
+    ///
+    /// As [`ReadOnly::refresh`](crate::ReadOnly::refresh).
+    pub fn refresh(&mut self) -> Result<()> {
+        match &mut self.0 {
+            Reader::Log(history) => history.advance(),
+            Reader::Files(reading) => reading.refresh()?,
+        }
+        Ok(())
+    }
+
     /// Bytes that were read so far.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
@@ -223,4 +267,4 @@ macro_rules! owned_iterator {
     )*};
 }
 
-owned_iterator!(Backward, Effects, Committed, Records);
+owned_iterator!(Backward, Chain, Effects, Committed, Records);

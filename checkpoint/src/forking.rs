@@ -9,7 +9,7 @@ use siding_fork::{Mover, Order, Pace, Round, Task};
 use siding_wal::format::wide;
 use siding_wal::units::Unit;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -55,7 +55,25 @@ impl Forking {
         self.mover.pool()
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+    /// Units whose extents cannot all be read, and what is lost of them.
+    pub(crate) fn problems(&self) -> BTreeMap<u64, String> {
+        let told = self.pool().problems().into_iter().map(|problem| {
+            let lost = match problem.upto {
+                Some(upto) => format!("its records up to {upto} are lost"),
+                None => "all its moved records are lost".to_owned(),
+            };
+            (problem.unit, format!("{}; {lost}", problem.what))
+        });
+        told.collect()
+    }
+
+    /// Whether the policy would move a unit for what that gains.
+    pub(crate) fn pays(&self, effect: &Effect) -> bool {
+        let ratio = self.config.benefit;
+        effect.gain > 0 && effect.gain >= effect.cost.saturating_mul(ratio)
+    }
+
+    pub(crate) fn held(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

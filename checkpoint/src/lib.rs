@@ -24,5 +24,6 @@ pub use open::{Config, ForkConfig, Opened, Progress, ProgressHandler, Report, op
 pub use reader::{ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
 pub use redo::{Committed, History};
 pub use retain::{Pin, PinKind};
+pub use siding_fork::policy::Effect as ForkEffect;
 pub use undo::{UndoHandler, UndoRecord};
 pub use verify::{Finding, Verification, verify};

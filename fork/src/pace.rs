@@ -45,7 +45,6 @@ impl Pace {
     pub fn set_rate(&mut self, bytes_per_second: u64, now_ms: u64) {
         self.earn(now_ms);
         self.rate = bytes_per_second;
-        self.credit = self.credit.min(self.burst());
     }
 
     /// Bytes that may be copied now.

@@ -51,3 +51,13 @@ fn trace() {
         }
     }
 }
+
+/// Two crashes in a row, at every pair of boundaries of a short run.
+#[test]
+fn two_crashes_at_every_pair_of_boundaries() {
+    for name in ["keypoint_behind_a_segment_change", "clean_reopens", "fork_and_end"] {
+        let report = scenario::named(name).two_crashes(1).power_cuts();
+        report.assert_clean();
+        assert!(report.nested > 1_000, "{name}: {} disks behind a second crash", report.nested);
+    }
+}

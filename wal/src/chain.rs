@@ -259,7 +259,7 @@ impl Walk {
 /// How many records of a chain are held in memory at once when it is read oldest first.
 const WINDOW: usize = 1 << 16;
 
-/// A chain's effects, oldest to newest.
+/// A chain's effects, or all its records, oldest to newest.
 ///
 /// The chain leads backward, so it is walked once to the end, remembering one position in every
 /// window, and then window by window from the oldest on: memory is bounded by a window and a few
@@ -288,6 +288,12 @@ impl Forward {
             buf: RecordBuf::new(),
             started: false,
         }
+    }
+
+    /// Every record of a chain, fork records left out.
+    #[must_use]
+    pub fn records(start: ChainStart) -> Self {
+        Self { walk: Walk::records(start), ..Self::new(start, Lsn::MAX) }
     }
 
     /// Begins anew with the effects of another unit, and keeps what was read.

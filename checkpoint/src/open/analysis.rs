@@ -47,6 +47,8 @@ pub(crate) fn base(found: &Survey) -> Result<Analysis> {
         bounds: Bounds { oldest: found.oldest, ..Bounds::default() },
         ..Analysis::default()
     };
+    // Before the first record is applied: the table notes which segment each lies in.
+    analysis.units.set_segment_size(analysis.segment_size);
     if found.keypoint.0.is_zero() {
         return Ok(analysis);
     }

@@ -92,6 +92,20 @@ impl Reading {
         })
     }
 
+    /// Looks again, and goes on behind what was read.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReadOnly::refresh`].
+    pub fn refresh(&mut self) -> Result<()> {
+        self.log.refresh()?;
+        let view = &self.log.view;
+        if view.trouble.is_none() {
+            self.steps.advance(&view.found.segments, view.end);
+        }
+        Ok(())
+    }
+
     /// Bytes that were read so far.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {

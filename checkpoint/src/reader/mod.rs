@@ -92,22 +92,17 @@ impl ReadOnly {
     ///
     /// [`ErrorKind::NotFound`] if there is no log; what the survey of the files refuses it for.
     pub fn open(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::open_with(Arc::clone(&disk), disk, clock)
+        let view = Arc::new(look(&*disk)?);
+        let pool = Pool::open_for_reading(Arc::clone(&disk), *view.found.segments.id());
+        Ok(Self { disk, clock, view, pool: Arc::new(pool) })
     }
 
-    /// The same, with its secondary log on another disk.
-    ///
-    /// # Errors
-    ///
-    /// As [`ReadOnly::open`].
-    pub fn open_with(
-        disk: Arc<dyn Disk>,
-        secondary: Arc<dyn Disk>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self> {
-        let view = Arc::new(look(&*disk)?);
-        let pool = Arc::new(Pool::open_for_reading(secondary, *view.found.segments.id()));
-        Ok(Self { disk, clock, view, pool })
+    /// The same look, with its secondary log on another disk.
+    #[must_use]
+    pub fn with_secondary(mut self, disk: Arc<dyn Disk>) -> Self {
+        let id = *self.view.found.segments.id();
+        self.pool = Arc::new(Pool::open_for_reading(disk, id));
+        self
     }
 
     /// Looks again.

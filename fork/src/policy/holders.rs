@@ -174,7 +174,7 @@ impl Situation<'_> {
         let floor = holder.unit.floor;
         let number = floor.get().checked_div(self.segment_size).unwrap_or(0);
         let segment = self.segments.partition_point(|sealed| sealed.number < number);
-        if segment < holder.first() && segment < self.segments.len() {
+        if segment < holder.first() {
             let bytes = holder.unit.main_bytes;
             holder.parts = vec![Part { segment, bytes, oldest: floor, newest: None }];
         }

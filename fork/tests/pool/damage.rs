@@ -29,8 +29,9 @@ fn owners(world: &World, len: usize) -> Vec<Option<(u64, bool)>> {
         world.live.iter().flat_map(|(unit, chain)| chain.iter().map(|it| (*unit, it)))
     {
         let start = usize::try_from(held.at.offset).unwrap() * 8;
-        for at in start..start + usize::try_from(held.len).unwrap() {
-            owners[at] = Some((unit, at < start + EXTENT_HEAD_LEN));
+        let len = usize::try_from(held.len).unwrap();
+        for (at, owner) in owners[start..start + len].iter_mut().enumerate() {
+            *owner = Some((unit, at < EXTENT_HEAD_LEN));
         }
     }
     owners

@@ -16,6 +16,7 @@ mod writing;
 
 use crate::disk::{Call, Crash, FailedSync};
 use crate::oracle::Model;
+use crate::sweep::Choices;
 use crate::{SimDisk, Sweep, Trouble};
 use session::{Result, Session, Setup};
 use siding::{Discipline, Durability};
@@ -129,6 +130,16 @@ impl Scenario {
     /// As [`Scenario::sweep`].
     pub fn restarts(self, seed: u64) -> Sweep<'static, Model> {
         self.sweep_with(seed, check::go_on)
+    }
+
+    /// Two crashes in a row, at every pair of boundaries: one of the scenario, one of the restart
+    /// that follows.
+    ///
+    /// # Panics
+    ///
+    /// As [`Scenario::sweep`].
+    pub fn two_crashes(self, seed: u64) -> Sweep<'static, Model> {
+        self.restarts(seed).choices(Choices::few()).nested(1)
     }
 
     #[allow(clippy::panic, reason = "a scenario that cannot start is a broken test")]

@@ -251,8 +251,8 @@ struct Ending {
     unit: u64,
     pin: Lsn,
     gid: Vec<u8>,
-    /// Whether its extents are free once END is durable.
-    frees: bool,
+    /// Its extents, if they are free once END is durable.
+    frees: SPtr,
 }
 
 /// Who has a gid.
@@ -420,7 +420,7 @@ impl Units {
             if self.gids.get(&ended.gid) == Some(&GidHolder::Ending(next)) {
                 self.gids.remove(&ended.gid);
             }
-            if ended.frees {
+            if ended.frees != SPtr::NONE {
                 self.moved.free(ended.unit);
             }
         }

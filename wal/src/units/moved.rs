@@ -55,21 +55,23 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    /// A unit ended: true if its extents are free once END is durable.
-    pub(super) fn ended(&mut self, unit: u64, entry: Unit, record: &Applied<'_>) -> bool {
+    /// A unit ended: its extents, if they are free once END is durable.
+    pub(super) fn ended(&mut self, unit: u64, entry: Unit, record: &Applied<'_>) -> SPtr {
         if entry.sec == SPtr::NONE {
-            return false;
+            return SPtr::NONE;
         }
         if crate::seeded!(FreeBeforeEndDurable) {
             self.freed.push(unit);
-            return false;
+            return SPtr::NONE;
         }
-        if entry.commit.is_zero() || record.repeat_history || crate::seeded!(FreeAtEndNotAtRedo) {
-            return true;
+        // Zero if it was backed out.
+        let for_redo = entry.commit >= self.redo && !entry.commit.is_zero();
+        if !for_redo || record.repeat_history || crate::seeded!(FreeAtEndNotAtRedo) {
+            return entry.sec;
         }
         let entry = UnitEntry { state: UnitState::Ended, ..entry.entry(unit, 0) };
         self.ended.insert(unit, (entry, record.next));
-        false
+        SPtr::NONE
     }
 
     pub(super) fn free(&mut self, unit: u64) {
@@ -211,7 +213,10 @@ impl Units {
     pub fn extents(&self) -> Vec<(u64, SPtr)> {
         let live = self.live.iter().map(|(unit, entry)| (*unit, entry.sec));
         let ended = self.moved.ended.iter().map(|(unit, (entry, _))| (*unit, entry.sec));
-        let mut all: Vec<_> = live.chain(ended).filter(|(_, sec)| *sec != SPtr::NONE).collect();
+        // A crash that loses END needs them.
+        let ending = self.ending.values().map(|ending| (ending.unit, ending.frees));
+        let all = live.chain(ended).chain(ending);
+        let mut all: Vec<_> = all.filter(|(_, sec)| *sec != SPtr::NONE).collect();
         all.sort_unstable();
         all
     }

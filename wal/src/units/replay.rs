@@ -1,6 +1,6 @@
 //! Restart's half of the unit table: a keypoint's entries first, then the records behind it.
 
-use super::{Applied, GidHolder, Unit, Units};
+use super::{Applied, GidHolder, Unit, Units, span};
 use crate::Lsn;
 use crate::format::{ForkPayload, Kind, PreparePayload, RecordHeader, UnitEntry, UnitState, wide};
 
@@ -44,8 +44,13 @@ impl Units {
         if self.moved.holds(header.unit) {
             return;
         }
+        let size = self.segment_size;
         let entry = self.live.entry(header.unit).or_insert_with(|| Unit::new(0));
         if lsn <= entry.head {
+            // The entry does not say what of the unit lies in which segment.
+            if header.kind != Kind::Fork {
+                span::note(&mut entry.spans, lsn, record.next, size);
+            }
             return;
         }
         if header.kind == Kind::Fork {

@@ -12,4 +12,5 @@ mod files;
 mod model;
 mod ops;
 mod properties;
+mod reserve;
 mod steps;

@@ -106,10 +106,11 @@ impl World {
             Op::Append(new) => drop(self.append(new)?),
             Op::Insist(new) => self.insist(new)?,
             Op::Place(new, take) => self.place(new, *take)?,
+            Op::Edge(new, fits) => self.edge(new, *fits)?,
             Op::CloseBatch => self.writer.close_batch(),
             Op::Want(part) => {
                 let ahead = self.writer.end().since(self.durable);
-                self.want(self.durable.plus(ahead * (u64::from(*part) + 1) / 256))?;
+                self.want(self.durable.plus(ahead * (u64::from(*part) + 1) / 250))?;
             }
             Op::WantVoid(part) => {
                 let first = Lsn::new(self.writer.placing() * self.shape.segment_size);
@@ -251,6 +252,24 @@ impl World {
         Ok(())
     }
 
+    /// A record at the very limit of its class.
+    fn edge(&mut self, new: &New, fits: bool) -> Result<(), Broken> {
+        let len = padded_record_len(new.len(&self.shape)) as u64;
+        let end = self.predict(len).0.plus(len).get() - if fits { 0 } else { 8 };
+        // The other class is free, as far as it can be.
+        let far = self.limits.0.plus(4 * self.shape.segment_size);
+        self.limits = match new.class() {
+            Class::Ordinary => (far, Lsn::new(end)),
+            Class::Reserved => (Lsn::new(end), Lsn::new(end)),
+        };
+        self.writer.set_limits(self.limits.0, self.limits.1);
+        let result = self.append(new)?;
+        let segment = matches!(result, Err(Refusal::Segment(_)));
+        ensure(!(segment && fits), || format!("{len} bytes up to {end}: {result:?}"))?;
+        self.limit(far, 0);
+        Ok(())
+    }
+
     /// As a caller does: waits for what the refusal names, and comes again.
     fn insist(&mut self, new: &New) -> Result<(), Broken> {
         for _ in 0..200 {
@@ -274,6 +293,8 @@ impl World {
 
     fn want(&mut self, upto: Lsn) -> Result<(), Broken> {
         self.writer.want(upto);
+        // What is not there yet is not waited for.
+        let upto = upto.min(self.writer.end());
         self.wanted = self.wanted.max(upto);
         match self.writer.done(Lsn::new(upto.get().saturating_sub(1))) {
             Some(done) => self.waits.push((upto, done)),
@@ -293,8 +314,14 @@ impl World {
         let work = self.writer.has_work();
         let owed = self.wanted > self.durable && !self.failed;
         ensure(work || !owed, || format!("{} is wanted, and there is no work", self.wanted))?;
+        let (open, written) = (self.is_open(), self.writer.written());
         self.doing = self.writer.next_action();
-        ensure(self.doing.is_some() == work, || format!("work: {work}, and {:?}", self.doing))
+        ensure(self.doing.is_some() == work, || format!("work: {work}, and {:?}", self.doing))?;
+        // A batch grows until it is needed, and those before it are on their way.
+        let closed = open && !self.is_open();
+        let before = self.records.iter().filter(|taken| taken.read.lsn < self.batch);
+        let needed = self.wanted > written && before.map(|it| it.next).all(|next| next <= written);
+        ensure(!closed || needed, || format!("closed for {}, written {written}", self.wanted))
     }
 
     /// Does what the token's holder is at, and says so.
@@ -330,6 +357,8 @@ impl World {
         let before = self.durable;
         let told = self.writer.complete(&action);
         self.durable = self.writer.durable();
+        let proved = !matches!(action, Action::Open { .. }) || self.durable == self.position;
+        ensure(proved, || format!("a header proves all below {}", self.position))?;
         ensure(self.durable >= before, || format!("durable goes back to {}", self.durable))?;
         self.tell(told, before, self.durable)
     }
@@ -391,6 +420,11 @@ impl World {
         ensure(durable <= unsynced, || format!("{unsynced} is not synced, durable {durable}"))?;
         let last = self.records.last().map_or(Lsn::ZERO, |last| last.next);
         ensure(last <= end, || format!("a record ends at {last}, all ends at {end}"))?;
+        let header = match self.writer.recent(self.batch) {
+            Some(Recent::Closed(batch)) => batch.bytes_at(self.batch).is_some(),
+            recent => recent.is_some(),
+        };
+        ensure(!header, || "a batch's header is no record".into())?;
         self.records.iter().filter(|it| it.next > durable).try_for_each(|it| self.is_kept(it))
     }
 

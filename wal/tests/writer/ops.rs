@@ -51,7 +51,9 @@ pub(crate) enum Op {
     /// A place is asked for, as those do who must know it; then perhaps taken.
     Place(New, bool),
     CloseBatch,
-    /// Somebody waits for a position, in 256ths of what is not durable.
+    /// A record is tried when the limit of its class lies at its end, or eight bytes below.
+    Edge(New, bool),
+    /// Somebody waits for a position, in 250ths of what is not durable: perhaps beyond the end.
     Want(u8),
     /// The same, for a position in the void before the segment that is written to.
     WantVoid(u8),
@@ -94,6 +96,7 @@ fn op() -> impl Strategy<Value = Op> {
         80 => new().prop_map(Op::Append),
         40 => new().prop_map(Op::Insist),
         20 => (new(), any::<bool>()).prop_map(|(new, take)| Op::Place(new, take)),
+        20 => (new(), any::<bool>()).prop_map(|(new, fits)| Op::Edge(new, fits)),
         10 => Just(Op::CloseBatch),
         40 => any::<u8>().prop_map(Op::Want),
         10 => any::<u8>().prop_map(Op::WantVoid),

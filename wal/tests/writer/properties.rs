@@ -31,7 +31,7 @@ fn lives(shape: &Shape, lives: &[(Vec<Op>, u64)], last: &[Op]) -> Result<(), Tes
 proptest! {
     #![proptest_config(ProptestConfig {
         max_shrink_iters: 20_000,
-        ..ProptestConfig::with_cases(256)
+        ..ProptestConfig::with_cases(128)
     })]
 
     #[test]
