@@ -45,8 +45,9 @@ fn unit_of(path: &Path) -> Value {
 }
 
 fn extent_file(path: &Path) -> PathBuf {
-    let files = fs::read_dir(path).expect("the directory").map(|it| it.expect("an entry").path());
-    files.filter(|path| path.extension().is_some_and(|it| it == "ext")).next().expect("a file")
+    let mut files =
+        fs::read_dir(path).expect("the directory").map(|it| it.expect("an entry").path());
+    files.find(|path| path.extension().is_some_and(|it| it == "ext")).expect("a file")
 }
 
 /// The kinds of the unit's records, without fork records.
@@ -76,7 +77,8 @@ fn a_unit_of_a_log_in_use_is_moved_and_seen_from_outside() -> Result<()> {
     assert!(unit["gain"].as_u64() > unit["cost"].as_u64() && unit["cost"] == unit["bytes"]);
     let pins = verb("why", dir.path(), &["--json"]).exits(0).objects();
     let pin = pins.iter().find(|pin| pin["unit"] == UNIT).expect("it pins the log");
-    assert_eq!((&pin["action"], &pin["gain"]), (&json!("fork it"), &unit["gain"]));
+    // Segments that were sealed a moment ago may count only now.
+    assert!(pin["action"] == "fork it" && pin["gain"].as_u64() >= unit["gain"].as_u64(), "{pin}");
     verb("why", dir.path(), &[]).exits(0).tells(&["fork it", "gain"]);
 
     let done = one(verb("fork", dir.path(), &["transfer-7", "--json"]));
@@ -93,7 +95,7 @@ fn a_unit_of_a_log_in_use_is_moved_and_seen_from_outside() -> Result<()> {
 
     assert_eq!(dumped(dir.path(), &[]), ["DATA", "DATA", "PREPARE"]);
     assert_eq!(dumped(dir.path(), &["--kind", "prepare"]), ["PREPARE"]);
-    assert_eq!(dumped(dir.path(), &["--to", "1"]), [json!(0); 0]);
+    assert!(dumped(dir.path(), &["--to", "1"]).is_empty());
     verb("verify", dir.path(), &[]).exits(0);
     log.close()?;
     assert_eq!(dumped(dir.path(), &[]), ["DATA", "DATA", "PREPARE"]);
@@ -203,6 +205,7 @@ fn a_secondary_log_elsewhere_is_read_where_it_is_named() -> Result<()> {
 }
 
 #[test]
+#[allow(clippy::zombie_processes, reason = "a test that fails leaves it to its parent")]
 fn a_live_log_is_followed() -> Result<()> {
     let dir = tempdir().unwrap();
     let log = options().open(dir.path())?.finish()?;
@@ -219,7 +222,7 @@ fn a_live_log_is_followed() -> Result<()> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     std::thread::spawn(move || lines.map_while(|line| tell.send(line.ok()?).ok()).count());
     let next = || -> Value {
-        let line = told.recv_timeout(Duration::from_secs(60)).expect("it goes on");
+        let line = told.recv_timeout(Duration::from_secs(20)).expect("it goes on");
         serde_json::from_str(&line).unwrap()
     };
     let first = next();
@@ -235,7 +238,7 @@ fn a_live_log_is_followed() -> Result<()> {
         let lsn = record["lsn"].as_u64().unwrap();
         assert!(lsn > last, "{record}");
         last = lsn;
-        seen += u32::from(record["kind"] == "DATA" || record["kind"] == "COMMIT");
+        seen += u32::from(record["len"] == 3000);
     }
     child.kill().unwrap();
     child.wait().unwrap();
