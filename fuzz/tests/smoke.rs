@@ -109,7 +109,7 @@ fn every_payload() {
 
 /// An extent with a few copies; its checksums are put right behind what is changed.
 fn copies(rng: &mut Rng) -> Vec<u8> {
-    let number = 1_u64 << 32 | 1 + rng.below(3);
+    let number = (1_u64 << 32) | (1 + rng.below(3));
     let behind = rng.chance(1, 2).then_some((SPtr { extent: number, offset: 8 }, 1, 7));
     let mut packer = Packer::new(1 + rng.below(3), 1, behind);
     let unit = 1 + rng.below(3);
