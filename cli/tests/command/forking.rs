@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
 const UNIT: &str = "0x10000000001";
@@ -71,7 +71,13 @@ fn a_unit_of_a_log_in_use_is_moved_and_seen_from_outside() -> Result<()> {
     let dir = tempdir().unwrap();
     let log = open(dir.path())?;
     stuck(&log)?;
-    let unit = unit_of(dir.path());
+    // The directory of a segment is written in the background, behind its seal.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut unit = unit_of(dir.path());
+    while unit["oldest_segment"].is_null() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+        unit = unit_of(dir.path());
+    }
     assert_eq!((&unit["records"], &unit["secondary_records"]), (&json!(3), &json!(0)));
     assert_eq!((&unit["oldest_segment"], &unit["segments"]), (&json!(0), &json!(1)));
     assert!(unit["gain"].as_u64() > unit["cost"].as_u64() && unit["cost"] == unit["bytes"]);
