@@ -172,9 +172,11 @@ impl Engine {
             let Some(unit) = pin.unit else { continue };
             pin.effect = known.remove(&unit);
             let pays = pin.effect.as_ref().is_some_and(|effect| self.forking.pays(effect));
-            if pays {
-                let is_held = held.contains(&unit);
-                pin.action = if is_held { "unhold it, or fork it" } else { "fork it" };
+            // Who held the unit should hear of it even before its segments are counted.
+            if held.contains(&unit) {
+                pin.action = "unhold it, or fork it";
+            } else if pays {
+                pin.action = "fork it";
             }
         }
     }
