@@ -148,7 +148,7 @@ fn judge(found: &Picture, id: u64, must: &Unit, may: &Unit) -> Result<(), String
         State::BackedOut => {
             right(delivered.is_none(), "what was backed out is delivered")?;
             right(!doubt, "what was backed out is in doubt")?;
-            let stays = must.stays && !must.ended && !may.may_be_ended;
+            let stays = must.may_be_backed_out && must.stays && !must.ended && !may.may_be_ended;
             right(!stays || decided == Some(Outcome::BackOut), "it is not to be ended any more")?;
         }
         State::InDoubt => {

@@ -116,12 +116,14 @@ fn two_lives(run: Run) {
     }
     drop(log);
     let troubled = run.trouble != Trouble::None;
-    assert_eq!(disk.troubles() > 0, troubled, "{run:?}: nothing happened");
+    // A sync cannot be short.
+    let always = troubled && !matches!(run.trouble, Trouble::Fails(_, Fault::Short, _));
+    assert!(disk.troubles() > 0 || !always, "{run:?}: nothing happened");
     let committed = notes.committed();
     println!("{run:?}: {committed} committed, {} copies, {:?}", copies.len(), notes.refused());
     assert!(troubled || committed > 100, "{run:?}: {committed} were committed");
-    let full = run.segments.is_some();
-    assert!(troubled || full == (notes.refused().full > 0), "{run:?}: {:?}", notes.refused());
+    let may_be_full = troubled || run.segments.is_some();
+    assert!(may_be_full || notes.refused().full == 0, "{run:?}: {:?}", notes.refused());
     for copy in &copies {
         check(&run, &notes, &copy.mark, &copy.disk);
     }
