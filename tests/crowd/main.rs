@@ -86,7 +86,7 @@ impl Run {
 fn ends<T: Send + 'static>(what: String, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = channel::<T>();
     let thread = std::thread::spawn(move || done.send(work()));
-    match wait.recv_timeout(Duration::from_secs(120)) {
+    match wait.recv_timeout(Duration::from_secs(60)) {
         Ok(value) => value,
         Err(RecvTimeoutError::Timeout) => panic!("{what}: a thread waits for ever"),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {

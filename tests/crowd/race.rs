@@ -3,9 +3,9 @@
 use crate::notes::{Notes, Said};
 use crate::worker::payload;
 use crate::{Run, THREADS};
-use siding::{CommitError, ErrorKind, Log, Lsn};
+use siding::{CommitError, Decided, Discipline, ErrorKind, Log, Lsn, Outcome};
 use siding_sim::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 /// Who won, by unit: the position of its COMMIT, or none.
@@ -20,7 +20,7 @@ pub(crate) fn resolve_all(run: &Run, log: &Log, notes: &Notes) {
             let (won, lost) = (&won, &lost);
             scope.spawn(move || {
                 let rng = Rng::new(run.seed.wrapping_mul(7).wrapping_add(thread as u64));
-                one(log, notes, thread, rng, (won, lost));
+                one(run, log, notes, thread, rng, (won, lost));
             });
         }
     });
@@ -31,28 +31,44 @@ pub(crate) fn resolve_all(run: &Run, log: &Log, notes: &Notes) {
         let right = told.is_none_or(|told: bool| told == committed);
         assert!(right, "{run:?}: {unit:#x}: who lost was told {told:?}, it is {committed}");
     }
-    for decided in log.decided() {
-        notes.say(0, decided.id(), Said::AsksToEnd);
-        let id = decided.id();
-        decided.end().unwrap();
-        notes.say(0, id, Said::Ended);
+    let left = log.decided();
+    let ended: BTreeSet<u64> = left.iter().map(Decided::id).chain(won.into_keys()).collect();
+    for unit in &ended {
+        notes.say(0, *unit, Said::AsksToEnd);
+    }
+    left.into_iter().for_each(|decided| decided.end().unwrap());
+    for unit in &ended {
+        notes.say(0, *unit, Said::Ended);
     }
 }
 
 type Lost = Mutex<Vec<(u64, Option<bool>)>>;
 
-fn one(log: &Log, notes: &Notes, thread: usize, mut rng: Rng, (won, lost): (&Won, &Lost)) {
+fn one(
+    run: &Run,
+    log: &Log,
+    notes: &Notes,
+    thread: usize,
+    mut rng: Rng,
+    (won, lost): (&Won, &Lost),
+) {
+    // There a unit is backed out only once it is undone.
+    let repeats = run.discipline == Discipline::RepeatHistory;
     let mut doubts = log.in_doubt();
     while !doubts.is_empty() {
         let doubt = doubts.swap_remove(rng.index(doubts.len()));
         let id = doubt.id();
-        let commit = rng.chance(1, 2);
-        let told = if commit {
-            notes.say(thread, id, Said::AsksToCommit { stays: false });
-            doubt.commit().map(Some)
-        } else {
-            notes.say(thread, id, Said::AsksToBackOut { stays: false });
-            doubt.back_out().map(|()| None).map_err(CommitError::BackedOut)
+        let (commit, stays) = (rng.chance(1, 2), rng.chance(1, 3) && !repeats);
+        let asks = match commit {
+            true => Said::AsksToCommit { stays },
+            false => Said::AsksToBackOut { stays },
+        };
+        notes.say(thread, id, asks);
+        let told = match (commit, stays) {
+            (true, true) => doubt.decide(Outcome::Commit).map(|decided| decided.lsn()),
+            (false, true) => doubt.decide(Outcome::BackOut).map(|_| None),
+            (true, false) => doubt.commit().map(Some),
+            (false, false) => doubt.back_out().map(|()| None).map_err(CommitError::BackedOut),
         };
         match told {
             Ok(at) => {

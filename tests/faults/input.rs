@@ -139,7 +139,7 @@ fn an_in_flight_handle_outlives_its_unit() -> Result<()> {
 
 #[test]
 fn a_second_resolver_is_told_the_outcome() -> Result<()> {
-    for commit in [true, false] {
+    for (commit, ends) in [(true, true), (true, false), (false, true), (false, false)] {
         let disk = SimDisk::new(1);
         let log = open(&disk)?;
         let mut unit = log.begin()?;
@@ -147,10 +147,11 @@ fn a_second_resolver_is_told_the_outcome() -> Result<()> {
         drop(unit.prepare(b"gid")?);
         let twins = || log.in_doubt().remove(0);
         let (first, others) = (twins(), [twins(), twins(), twins()]);
-        if commit {
-            first.commit().map(|_| ())?
-        } else {
-            first.back_out()?
+        match (commit, ends) {
+            (true, true) => first.commit().map(|_| ())?,
+            (false, true) => first.back_out()?,
+            (true, false) => drop(first.decide(Outcome::Commit)?),
+            (false, false) => drop(first.decide(Outcome::BackOut)?),
         }
         let end = log.positions().end;
         let [commits, backs_out, decides] = others;
