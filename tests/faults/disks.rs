@@ -1,6 +1,7 @@
 //! Disks that are full, or cannot be written.
 
 use crate::support::{open, quiet, recover, redone};
+use siding::disk::Disk;
 use siding::{CommitError, Durability, Error, ErrorKind, Log, Options, Result};
 use siding_sim::SimDisk;
 use siding_sim::disk::{Fault, Lasts, Op};
@@ -108,10 +109,64 @@ fn a_disk_that_is_full_when_a_segment_is_prepared_refuses_new_work_alone() -> Re
         };
         assert_eq!(error.kind(), ErrorKind::LogFull, "{error}");
         assert!(error.advice().is_some(), "{error}");
-        assert!(error.to_string().contains("prepare"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("prepare") && text.contains(".seg"), "{text}");
         assert!(log.is_failed().is_none());
         drop((unit, log));
     }
+    Ok(())
+}
+
+#[test]
+fn a_log_is_not_made_on_a_full_disk() {
+    for fault in [Fault::Enospc, Fault::Edquot] {
+        let disk = SimDisk::new(1);
+        disk.fail(0, fault, Lasts::ForEver);
+        let error = recover(&disk).expect_err("there is no room");
+        assert_eq!(error.kind(), ErrorKind::LogFull, "{error}");
+        assert!(error.path().is_some(), "{error}");
+        // Nothing is in the way once there is room.
+        assert!(open(&disk.fork()).and_then(|log| log.close()).is_ok());
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_nobody_from_opening_and_ending_what_lives() -> Result<()> {
+    let disk = SimDisk::new(1);
+    let log = open(&disk)?;
+    for number in 0..4_u8 {
+        let mut unit = log.begin()?;
+        unit.append(&[number; 100])?;
+        drop(unit.prepare(&[number + 1])?);
+    }
+    let mut bulk = log.begin()?;
+    while bulk.append(&[9; 3_000]).is_ok() {
+        log.tick();
+        if log.positions().end.get() > 300 << 10 {
+            let used: u64 = disk.list().unwrap().iter().map(|(_, len)| *len).sum();
+            disk.set_capacity(Some(used));
+        }
+    }
+    log.ensure_durable(log.positions().end)?;
+    log.abandon();
+    drop((bulk, log));
+    // The spare is taken, and taken again as long as nothing was written to it.
+    for _ in 0..4 {
+        let log = open(&disk)?;
+        assert_eq!(log.in_doubt().len(), 4);
+        log.abandon();
+    }
+    let log = open(&disk)?;
+    log.tick();
+    let error = log.begin()?.append(&[9; 3_000]).expect_err("it is full");
+    assert_eq!(error.kind(), ErrorKind::LogFull, "{error}");
+    for doubt in log.in_doubt() {
+        doubt.commit()?;
+    }
+    log.close()?;
+    let recovery = recover(&disk)?;
+    let committed: Vec<_> = (0..4).map(|number| vec![number; 100]).collect();
+    assert_eq!(redone(&recovery)?, committed);
     Ok(())
 }
 

@@ -111,6 +111,21 @@ fn a_unit_that_has_ended_takes_nothing_more() -> Result<()> {
 }
 
 #[test]
+fn nothing_is_noted_of_a_unit_that_is_being_undone() -> Result<()> {
+    let disk = SimDisk::new(1);
+    let options = quiet().discipline(Discipline::RepeatHistory).undo(|_| Ok(Vec::new()));
+    let log = options.open_on(Arc::new(disk.clone()))?.finish()?;
+    let mut unit = log.begin()?;
+    unit.append(b"1")?;
+    let mut decided = unit.prepare(b"gid")?.decide(Outcome::BackOut)?;
+    // It would be undone, too.
+    says(&decided.append(b"2").unwrap_err(), ErrorKind::UnitEnded, "backing out");
+    decided.end()?;
+    assert!(log.units().is_empty());
+    log.close()
+}
+
+#[test]
 fn an_in_flight_handle_outlives_its_unit() -> Result<()> {
     for discipline in [Discipline::DeferredApply, Discipline::RepeatHistory] {
         let disk = SimDisk::new(1);
