@@ -315,6 +315,12 @@ impl Engine {
     ///
     /// [`ErrorKind::InUse`] while units are in flight, naming them; or the log failed.
     pub fn close(&self) -> Result<()> {
+        if !self.closed.load(Ordering::Acquire) && self.stream.failure().is_none() {
+            // What was dropped is nobody's any more. Not under the lock: the embedder's handler
+            // runs, and may ask for a close itself.
+            self.end_dropped()?;
+            self.undo_abandoned();
+        }
         let _one_at_a_time = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Acquire) {
             // A close that failed has failed, however often it is asked for.
