@@ -157,8 +157,8 @@ fn a_round_that_gave_up_what_failed_leaves_nothing_to_the_next_one() {
     world.append(2, &[100]).unwrap();
     world.disk.fail(world.disk.calls(), Fault::Eio, Lasts::Once);
     world.append(2, &[1_100_000]).unwrap_err();
-    world.abandon(2);
     assert!(world.files().is_empty(), "nothing is left behind");
+    world.abandon(2);
     world.append(3, &[100]).unwrap();
     world.sync().unwrap();
     // A sync that failed was heard by all, whether or not they give theirs up.
