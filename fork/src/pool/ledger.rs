@@ -82,7 +82,8 @@ impl Ledger {
         self.unsynced.insert(at);
     }
 
-    fn insert(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
+    /// Takes note of an extent that is live.
+    pub(super) fn insert(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
         if self.extents.insert(at, Entry { unit, len, parent }).is_some() {
             return;
         }
@@ -92,15 +93,6 @@ impl Ledger {
         let file = self.files.entry(at.extent).or_default();
         file.live_bytes = file.live_bytes.saturating_add(len);
         file.extents = file.extents.saturating_add(1);
-    }
-
-    /// The sweep found an extent of a unit that was not freed meanwhile. False if it was.
-    pub(super) fn learn(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) -> bool {
-        let lives = !self.freed.contains(&unit);
-        if lives {
-            self.insert(unit, at, len, parent);
-        }
-        lives
     }
 
     /// The parent of an extent of this unit, if it is known.
@@ -283,5 +275,45 @@ impl Ledger {
             extents: wide(self.extents.len()),
             swept: self.swept,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(extent: u64, offset: u32) -> SPtr {
+        SPtr { extent, offset }
+    }
+
+    #[test]
+    fn where_a_chain_leads_to_what_is_not_known_anything_older_may_belong_to_it() {
+        let mut ledger = Ledger::default();
+        let (old, unknown, dead, new) = (at(1, 64), at(2, 64), at(3, 64), at(3, 99));
+        ledger.insert(5, old, 100, SPtr::NONE);
+        ledger.insert(5, dead, 100, unknown);
+        ledger.insert(5, new, 100, unknown);
+        assert!(!ledger.replaced(5, new));
+        assert!(ledger.holds(5, old) && ledger.holds(5, new) && !ledger.holds(5, dead));
+        // The chain goes on with the old one: it stays. It ends before it: it goes.
+        ledger.insert(5, unknown, 100, old);
+        assert!(ledger.replaced(5, new));
+        assert!(ledger.holds(5, old) && ledger.holds(5, unknown));
+        ledger.insert(5, at(4, 64), 100, SPtr::NONE);
+        assert!(ledger.replaced(5, at(4, 64)));
+        assert_eq!((ledger.stats().extents, ledger.unit_bytes(5)), (1, 100));
+    }
+
+    #[test]
+    fn what_was_counted_and_is_gone_is_not_counted_for_ever() {
+        let mut ledger = Ledger::default();
+        ledger.file_bytes(1, 4096);
+        ledger.file_bytes(2, 4096);
+        ledger.insert(5, at(3, 64), 100, SPtr::NONE);
+        ledger.file_bytes(3, 4096);
+        assert_eq!((ledger.stats().bytes, ledger.dead_files()), (3 * 4096, Vec::new()));
+        ledger.swept(&BTreeSet::from([2]));
+        // A file that is needed and missing is not forgotten.
+        assert_eq!((ledger.stats().bytes, ledger.dead_files()), (2 * 4096, vec![2]));
     }
 }

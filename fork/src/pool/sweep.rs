@@ -112,16 +112,14 @@ impl Pool {
 
     /// Learns the extents of a unit from the newest on; returns how many there are.
     fn follow(&self, unit: u64, newest: SPtr) -> u64 {
-        let mut count = 0;
-        // The unit may have been copied since the caller looked, and again while this goes on.
-        let mut begun = self.state().ledger.replacement(unit).map_or(newest, |it| it.max(newest));
-        let (mut at, mut above) = (begun, None);
+        let (mut begun, mut at, mut above, mut count) = (newest, newest, None, 0);
         loop {
             while at != SPtr::NONE {
                 let Some(parent) = self.meet_extent(unit, at, &mut above) else { break };
                 count += 1;
                 at = parent;
             }
+            // The unit may have been copied since the caller looked, or while this went on.
             let mut state = self.state();
             let Some(newest) = state.ledger.replacement(unit) else { return count };
             state.replaced(unit, newest);
@@ -151,7 +149,7 @@ impl Pool {
         }
         match head {
             Ok(head) => {
-                state.ledger.learn(unit, at, u64::from(head.len), head.parent);
+                state.ledger.insert(unit, at, u64::from(head.len), head.parent);
                 *above = Some(head.oldest);
                 Some(head.parent)
             }

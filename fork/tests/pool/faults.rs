@@ -145,11 +145,29 @@ fn one_failed_append_fails_the_round_of_those_who_believe_in_theirs() {
     world.append(1, &[100]).unwrap();
     world.sync().unwrap();
 
-    // If all who appended gave theirs up, the next round has nothing to do with it.
+    world.check_reads();
+}
+
+#[test]
+fn a_round_that_gave_up_what_failed_leaves_nothing_to_the_next_one() {
+    let mut world = World::new(SimDisk::new(5));
+    // One unit gave up before, the other appended twice; both know.
+    world.append(1, &[100]).unwrap();
+    world.abandon(1);
+    world.append(2, &[100]).unwrap();
     world.disk.fail(world.disk.calls(), Fault::Eio, Lasts::Once);
     world.append(2, &[1_100_000]).unwrap_err();
+    assert!(world.files().is_empty(), "nothing is left behind");
     world.abandon(2);
     world.append(3, &[100]).unwrap();
     world.sync().unwrap();
+    // A sync that failed was heard by all, whether or not they give theirs up.
+    world.append(4, &[100]).unwrap();
+    world.disk.fail(world.disk.calls() + 1, Fault::Eio, Lasts::Once);
+    world.sync_alone().unwrap_err();
+    world.append(5, &[100]).unwrap();
+    world.sync().unwrap();
     world.check_reads();
+    world.sweep();
+    world.check_bytes();
 }
