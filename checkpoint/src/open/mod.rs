@@ -23,6 +23,7 @@ use crate::undo::UndoHandler;
 use siding_wal::disk::{Clock, DirLock, Disk, LockError};
 use siding_wal::format::Discipline;
 use siding_wal::read::{Decision, Step, Survey, Verdict, survey};
+use siding_wal::seeded;
 use siding_wal::stream::{Settings, Stream};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
@@ -162,7 +163,7 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
         let (stream, report) = create::create(disk, clock, config, &found)?;
         return Ok(Opened { stream: Arc::new(stream), report, marked_ms: 0, lock });
     }
-    if found.clean_end.is_none() {
+    if found.clean_end.is_none() && !seeded!(FoundNotSynced) {
         sync_all(&found)?;
         found = survey(&**disk)?;
     }
