@@ -27,15 +27,15 @@ impl Engine {
     pub fn undo_unit(&self, unit: u64, undo: &UndoRecord<'_>) -> Result<()> {
         let stream = self.stream();
         let _one_at_a_time = self.one_undo();
-        let (head, floor) = {
+        let start = {
             let core = stream.core();
             let entry = core.units.get(unit).filter(|it| it.state == UnitState::BackingOut);
-            entry.map(|entry| (entry.head, entry.floor)).ok_or_else(|| {
+            entry.map(|entry| entry.chain(unit)).ok_or_else(|| {
                 let what = format!("unit {unit:#x} is not being backed out");
                 Error::new(ErrorKind::UnitEnded, what)
             })?
         };
-        let mut walk = Walk::effects(unit, head, floor);
+        let mut walk = Walk::effects(start);
         while let Some((lsn, header)) = walk.step(&**stream)? {
             let body = undo(lsn, &header, walk.payload())?;
             let payload = Compensation { undo_next: header.prev, body: &body }.encode();

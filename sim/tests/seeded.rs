@@ -57,6 +57,14 @@ mod found {
             }
             Bug::CleanMarkStays => ("append_commit", TwoCrashes, 500),
             Bug::CleanBeforeClose => ("clean_reopens", TwoCrashes, 1_000),
+            Bug::ForkBeforeSync => ("fork_in_doubt", OneCrash, 200),
+            Bug::TrimBeforeForkDurable => ("fork_not_durable", OneCrash, 400),
+            Bug::NoSubtract => ("fork_in_doubt", OneCrash, 200),
+            Bug::FreeBeforeEndDurable => ("fork_in_doubt", OneCrash, 200),
+            Bug::SecondForkNoLink => ("fork_twice", OneCrash, 200),
+            Bug::CompactFreeEarly => ("fork_compacted", OneCrash, 500),
+            Bug::EndDropsForkPin => ("fork_not_durable", OneCrash, 400),
+            Bug::FreeAtEndNotAtRedo => ("fork_and_commit", OneCrash, 200),
         }
     }
 

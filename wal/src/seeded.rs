@@ -48,11 +48,27 @@ pub enum Bug {
     CleanMarkStays,
     /// The control file calls a close clean before CLOSE is durable.
     CleanBeforeClose,
+    /// A fork record is appended before the copies it points to are synced.
+    ForkBeforeSync,
+    /// Trimming passes originals whose fork record is not durable.
+    TrimBeforeForkDurable,
+    /// A walk does not stop at the floor.
+    NoSubtract,
+    /// Extents are free once END is appended.
+    FreeBeforeEndDurable,
+    /// The copies of a second move do not lead to those of the first.
+    SecondForkNoLink,
+    /// A compaction frees the old extents before the fork record is durable.
+    CompactFreeEarly,
+    /// A unit that ends forgets what its fork record pins.
+    EndDropsForkPin,
+    /// The extents of a committed unit are free at END, whatever redo may need.
+    FreeAtEndNotAtRedo,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeSync,
         Self::RetriedFsync,
         Self::FillSyncIgnored,
@@ -73,6 +89,14 @@ impl Bug {
         Self::KeypointForgetsCommitMinima,
         Self::CleanMarkStays,
         Self::CleanBeforeClose,
+        Self::ForkBeforeSync,
+        Self::TrimBeforeForkDurable,
+        Self::NoSubtract,
+        Self::FreeBeforeEndDurable,
+        Self::SecondForkNoLink,
+        Self::CompactFreeEarly,
+        Self::EndDropsForkPin,
+        Self::FreeAtEndNotAtRedo,
     ];
 }
 

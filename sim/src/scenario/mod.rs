@@ -5,6 +5,7 @@
 //! looks whether the log fails as it should.
 
 mod check;
+mod forks;
 mod look;
 mod plug;
 mod repeat;
@@ -45,7 +46,7 @@ impl std::fmt::Debug for Scenario {
 
 /// Every scenario.
 pub fn all() -> Vec<Scenario> {
-    [writing::ALL, restart::ALL, space::ALL, repeat::ALL].concat()
+    [writing::ALL, restart::ALL, space::ALL, repeat::ALL, forks::ALL].concat()
 }
 
 /// The scenario of this name.
