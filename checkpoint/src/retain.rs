@@ -65,6 +65,7 @@ impl Facts<'_> {
     /// Nothing at or above this position may be trimmed.
     fn trim_point(&self) -> Lsn {
         let low = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
+        let low = if seeded!(TrimForgetsUnits) { Lsn::MAX } else { low };
         let commits = if seeded!(TrimForgetsCommits) { Lsn::MAX } else { self.commits_need };
         self.bounds.keypoint_begin.min(self.bounds.redo).min(low).min(commits)
     }

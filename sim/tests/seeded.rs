@@ -42,14 +42,20 @@ mod found {
             Bug::NoDirectorySync => ("prepare_segments", OneCrash, 100),
             Bug::RecycledNameUnsynced => ("recycle", FailingCalls, 50),
             Bug::RecycledHeaderUnsynced => ("recycle", OneCrash, 50),
+            Bug::FoundNotSynced => ("append_commit", TwoCrashes, 500),
+            Bug::FoundNameUnsynced => ("relaxed", TwoCrashes, 1_000),
+            Bug::WrittenIsVouchedFor => ("several_batches", OneCrash, 40),
             Bug::StaleSegmentAccepted => ("stale_batches", OneCrash, 40),
             Bug::UnitBlockUnsynced => ("first_open", OneCrash, 20),
             Bug::EndUnpinsEarly => ("end_while_trimming", OneCrash, 60),
+            Bug::TrimForgetsUnits => ("undo_of_old_units", OneCrash, 80),
+            Bug::KeypointNotDurable => ("keypoints", OneCrash, 20),
             Bug::TrimPastKeypoint => ("redo_and_trim", OneCrash, 20),
             Bug::TrimForgetsCommits => ("deferred_apply", OneCrash, 150),
             Bug::KeypointForgetsCommitMinima => {
                 ("keypoint_behind_a_segment_change", TwoCrashes, 2_000)
             }
+            Bug::CleanMarkStays => ("append_commit", TwoCrashes, 500),
             Bug::CleanBeforeClose => ("clean_reopens", TwoCrashes, 1_000),
             Bug::ForkBeforeSync => ("fork_in_doubt", OneCrash, 200),
             Bug::TrimBeforeForkDurable => ("fork_not_durable", OneCrash, 400),

@@ -22,18 +22,30 @@ pub enum Bug {
     RecycledNameUnsynced,
     /// The old header of a recycled segment is overwritten, and that is not synced.
     RecycledHeaderUnsynced,
+    /// What a killed process left in the page cache is believed as it is.
+    FoundNotSynced,
+    /// An open does not sync the name of a prepared file that it finds.
+    FoundNameUnsynced,
+    /// A batch says that what was written before it was durable.
+    WrittenIsVouchedFor,
     /// Checksums and the scan do not look at incarnations.
     StaleSegmentAccepted,
     /// The block that unit ids are taken from is not written down.
     UnitBlockUnsynced,
     /// A unit pins nothing once its END is appended.
     EndUnpinsEarly,
+    /// Trimming forgets what live units need.
+    TrimForgetsUnits,
+    /// A keypoint counts before it is durable.
+    KeypointNotDurable,
     /// Log is trimmed as a keypoint that is not written yet would allow.
     TrimPastKeypoint,
     /// Trimming forgets that committed units may need records below the redo position.
     TrimForgetsCommits,
     /// A keypoint lists no COMMIT minima.
     KeypointForgetsCommitMinima,
+    /// The next open leaves the mark of a clean close where it is.
+    CleanMarkStays,
     /// The control file calls a close clean before CLOSE is durable.
     CleanBeforeClose,
     /// A fork record is appended before the copies it points to are synced.
@@ -56,7 +68,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeSync,
         Self::RetriedFsync,
         Self::FillSyncIgnored,
@@ -64,12 +76,18 @@ impl Bug {
         Self::NoDirectorySync,
         Self::RecycledNameUnsynced,
         Self::RecycledHeaderUnsynced,
+        Self::FoundNotSynced,
+        Self::FoundNameUnsynced,
+        Self::WrittenIsVouchedFor,
         Self::StaleSegmentAccepted,
         Self::UnitBlockUnsynced,
         Self::EndUnpinsEarly,
+        Self::TrimForgetsUnits,
+        Self::KeypointNotDurable,
         Self::TrimPastKeypoint,
         Self::TrimForgetsCommits,
         Self::KeypointForgetsCommitMinima,
+        Self::CleanMarkStays,
         Self::CleanBeforeClose,
         Self::ForkBeforeSync,
         Self::TrimBeforeForkDurable,

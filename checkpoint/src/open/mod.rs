@@ -26,6 +26,7 @@ use siding_fork::pool::{Pool, PoolConfig};
 use siding_wal::disk::{Clock, DirLock, Disk, LockError};
 use siding_wal::format::Discipline;
 use siding_wal::read::{Decision, Step, Survey, Verdict, survey};
+use siding_wal::seeded;
 use siding_wal::stream::{Settings, Stream};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
@@ -206,7 +207,7 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
         let (stream, directories) = (Arc::new(stream), BTreeMap::new());
         return Ok(Opened { stream, report, marked_ms: 0, directories, pool, lock });
     }
-    if found.clean_end.is_none() {
+    if found.clean_end.is_none() && !seeded!(FoundNotSynced) {
         sync_all(&found)?;
         found = survey(&**disk)?;
     }

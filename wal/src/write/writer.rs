@@ -239,7 +239,8 @@ impl Writer {
         let buf = self.buffer(self.open.len());
         // Where the next batch goes is known only once this one is padded.
         let between = OpenBatch::new(Lsn::ZERO, 0, AlignedBuf::default());
-        let batch = std::mem::replace(&mut self.open, between).close(&self.identity, self.durable);
+        let vouched = if crate::seeded!(WrittenIsVouchedFor) { self.written } else { self.durable };
+        let batch = std::mem::replace(&mut self.open, between).close(&self.identity, vouched);
         self.open = OpenBatch::new(batch.end, batch.digest, buf);
         self.pending = self.pending.saturating_add(batch.held());
         self.held = self.held.saturating_add(batch.held());
