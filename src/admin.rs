@@ -6,7 +6,7 @@
 
 use crate::log::Inner;
 use crate::{InDoubt, Outcome};
-use siding_checkpoint::{Pin, PinKind, Positions, UnitInfo};
+use siding_checkpoint::{ForkEffect, Pin, PinKind, Positions, UnitInfo};
 use siding_wal::disk::{Door, Visitor};
 use siding_wal::format::Cause;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -92,8 +92,11 @@ fn answer(log: &Arc<Inner>, request: &str) -> Result<String> {
     let mut lines = String::new();
     match verb {
         "units" if rest.is_empty() => {
+            // Without the effects the rest is still true.
+            let effects = log.engine().fork_effects().unwrap_or_default();
             for unit in log.engine().units() {
-                put_unit(&mut lines, &unit);
+                let effect = effects.iter().find(|effect| effect.unit == unit.unit);
+                put_unit(&mut lines, &unit, effect);
             }
         }
         "why" if rest.is_empty() => {
@@ -106,6 +109,11 @@ fn answer(log: &Arc<Inner>, request: &str) -> Result<String> {
             let begin = log.engine().keypoint()?;
             put(&mut lines, &[("begin", &begin)]);
         }
+        "fork" | "hold" | "unhold" => {
+            let unit = unit_number(rest.trim())?;
+            let records = steer(log, verb, unit)?;
+            put(&mut lines, &[("unit", &format!("{unit:#x}")), ("records", &records)]);
+        }
         "resolve" => {
             let (unit, outcome, who) = resolution(rest)?;
             resolve(log, unit, outcome, who)?;
@@ -113,27 +121,47 @@ fn answer(log: &Arc<Inner>, request: &str) -> Result<String> {
         }
         _ => {
             let what = "no such request; there are units, why, positions, keypoint, \
-                        and resolve UNIT commit|back-out WHO";
+                        fork UNIT, hold UNIT, unhold UNIT, and resolve UNIT commit|back-out WHO";
             return Err(Error::new(ErrorKind::Invalid, what));
         }
     }
     Ok(lines)
 }
 
+fn unit_number(word: &str) -> Result<u64> {
+    let number = match word.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => word.parse(),
+    };
+    number.map_err(|_| Error::new(ErrorKind::Invalid, format!("`{word}` is no unit's number")))
+}
+
+/// Moves a unit, or says whether it may be moved by itself. Returns how many records were moved.
+fn steer(log: &Inner, verb: &str, unit: u64) -> Result<u64> {
+    let engine = log.engine();
+    if engine.units().iter().all(|live| live.unit != unit) {
+        let what = format!("no unit {unit:#x} with records is live");
+        return Err(Error::new(ErrorKind::NotFound, what).advise("see `siding units`"));
+    }
+    match verb {
+        "hold" => engine.hold_unit(unit),
+        "unhold" => engine.unhold_unit(unit),
+        _ => return engine.fork_unit(unit),
+    }
+    Ok(0)
+}
+
 fn resolution(words: &str) -> Result<(u64, Outcome, &str)> {
     let wrong = || Error::new(ErrorKind::Invalid, "resolve UNIT commit|back-out WHO");
     let (unit, rest) = words.trim().split_once(' ').ok_or_else(wrong)?;
     let (outcome, who) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
-    let unit = match unit.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => unit.parse(),
-    };
+    let unit = unit_number(unit).map_err(|_| wrong())?;
     let outcome = match outcome {
         "commit" => Outcome::Commit,
         "back-out" => Outcome::BackOut,
         _ => return Err(wrong()),
     };
-    Ok((unit.map_err(|_| wrong())?, outcome, who.trim()))
+    Ok((unit, outcome, who.trim()))
 }
 
 /// Has a unit decided heuristically, by the embedder if it wants to.
@@ -209,7 +237,7 @@ fn or_empty(value: Option<impl Display>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-fn put_unit(lines: &mut String, unit: &UnitInfo) {
+fn put_unit(lines: &mut String, unit: &UnitInfo, effect: Option<&ForkEffect>) {
     let gid: String = unit.gid.iter().map(|byte| format!("{byte:02x}")).collect();
     put(
         lines,
@@ -224,6 +252,15 @@ fn put_unit(lines: &mut String, unit: &UnitInfo) {
             ("bytes", &unit.bytes),
             ("age_ms", &or_empty(unit.age_ms)),
             ("in_doubt_ms", &unit.in_doubt_ms),
+            ("secondary_records", &unit.secondary_records),
+            ("secondary_bytes", &unit.secondary_bytes),
+            ("moves", &unit.moves),
+            ("held", if unit.held { &"1" } else { &"0" }),
+            ("problem", &or_empty(unit.problem.as_deref())),
+            ("oldest_segment", &or_empty(effect.and_then(|effect| effect.oldest))),
+            ("segments", &effect.map_or(0, |effect| effect.segments)),
+            ("cost", &effect.map_or(0, |effect| effect.cost)),
+            ("gain", &effect.map_or(0, |effect| effect.gain)),
         ],
     );
 }
@@ -235,6 +272,7 @@ fn put_pin(lines: &mut String, pin: &Pin) {
         PinKind::Redo => "redo",
         PinKind::Commits => "commits",
     };
+    let effect = pin.effect.as_ref();
     put(
         lines,
         &[
@@ -245,6 +283,10 @@ fn put_pin(lines: &mut String, pin: &Pin) {
             ("unit", &or_empty(pin.unit.map(|unit| format!("{unit:#x}")))),
             ("owner", &pin.owner),
             ("action", &pin.action),
+            ("oldest_segment", &or_empty(effect.and_then(|effect| effect.oldest))),
+            ("segments", &or_empty(effect.map(|effect| effect.segments))),
+            ("cost", &or_empty(effect.map(|effect| effect.cost))),
+            ("gain", &or_empty(effect.map(|effect| effect.gain))),
         ],
     );
 }

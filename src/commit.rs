@@ -7,7 +7,9 @@ use std::fmt;
 /// Why a commit did not return a position.
 #[derive(Debug)]
 pub enum CommitError {
-    /// It did not happen: the unit is, or will be, backed out. Safe to try again with a new unit.
+    /// It did not happen. A unit of work is, or will be, backed out: it is safe to try again with
+    /// a new one. Of a unit in doubt this call decided nothing: it stays in doubt, or somebody
+    /// else has decided it, as [`Error::committed`] says.
     BackedOut(Error),
     /// The log failed while the COMMIT was on its way: only the next open can tell.
     Unknown(Error),

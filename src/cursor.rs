@@ -3,7 +3,7 @@
 use crate::log::Inner;
 use crate::{OwnedRecord, Record};
 use siding_checkpoint::{History, Reading};
-use siding_wal::chain::{Fetch, Forward, Walk};
+use siding_wal::chain::{ChainStart, Fetch, Forward, Walk};
 use siding_wal::{Lsn, Result};
 use std::sync::Arc;
 
@@ -45,6 +45,13 @@ pub struct Backward {
     walk: Walk,
 }
 
+/// A unit's records, oldest to newest, control records among them, wherever they stand.
+#[derive(Debug)]
+pub struct Chain {
+    source: Source,
+    chain: Forward,
+}
+
 /// What a commit of a unit applies: its records oldest to newest, without what was rolled back.
 #[derive(Debug)]
 pub struct Effects {
@@ -77,12 +84,12 @@ pub struct Follower {
 }
 
 impl Backward {
-    pub(crate) fn new(source: Source, unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self { source, walk: Walk::records(unit, head, floor) }
+    pub(crate) fn new(source: Source, start: ChainStart) -> Self {
+        Self { source, walk: Walk::records(start) }
     }
 
-    pub(crate) fn of_log(log: &Arc<Inner>, unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self::new(Source::Log(Arc::clone(log)), unit, head, floor)
+    pub(crate) fn of_log(log: &Arc<Inner>, start: ChainStart) -> Self {
+        Self::new(Source::Log(Arc::clone(log)), start)
     }
 
     /// The next older record; none at the end of the chain. One read of the disk at most, none
@@ -104,9 +111,32 @@ impl Backward {
     }
 }
 
+impl Chain {
+    pub(crate) fn new(source: Source, start: ChainStart) -> Self {
+        Self { source, chain: Forward::records(start) }
+    }
+
+    /// The next newer record; none behind the newest.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the record.
+    #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+        let step = self.chain.step(self.source.fetch())?;
+        Ok(step.map(|(lsn, header)| Record::new(lsn, header, self.chain.payload())))
+    }
+
+    /// An iterator of owned records.
+    #[must_use]
+    pub fn owned(self) -> Owned<Self> {
+        Owned::new(self)
+    }
+}
+
 impl Effects {
-    pub(crate) fn new(log: &Arc<Inner>, unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self { log: Arc::clone(log), chain: Forward::new(unit, head, floor) }
+    pub(crate) fn new(log: &Arc<Inner>, start: ChainStart) -> Self {
+        Self { log: Arc::clone(log), chain: Forward::new(start, Lsn::MAX) }
     }
 
     /// The next newer record; none behind the newest.
@@ -172,6 +202,20 @@ impl Records {
         Ok(step.map(|(lsn, header, payload)| Record::new(lsn, header, payload)))
     }
 
+    /// Looks again at a log that is only looked at, and goes on behind what was read: there may be
+    /// more now. Of an open log see [`Log::follow`](crate::Log::follow).
+    ///
+    /// # Errors
+    ///
+    /// As [`ReadOnly::refresh`](crate::ReadOnly::refresh).
+    pub fn refresh(&mut self) -> Result<()> {
+        match &mut self.0 {
+            Reader::Log(history) => history.advance(),
+            Reader::Files(reading) => reading.refresh()?,
+        }
+        Ok(())
+    }
+
     /// Bytes that were read so far.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
@@ -223,4 +267,4 @@ macro_rules! owned_iterator {
     )*};
 }
 
-owned_iterator!(Backward, Effects, Committed, Records);
+owned_iterator!(Backward, Chain, Effects, Committed, Records);

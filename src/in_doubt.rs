@@ -3,6 +3,7 @@
 use crate::decided::{Decided, Outcome, refused};
 use crate::log::Inner;
 use crate::{Backward, CommitError, Effects};
+use siding_wal::chain::ChainStart;
 use siding_wal::format::Cause;
 use siding_wal::write::Verdict;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -51,8 +52,7 @@ impl InDoubt {
     ///
     /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
     pub fn records_backward(&self) -> Result<Backward> {
-        let (head, floor) = self.chain()?;
-        Ok(Backward::of_log(&self.log, self.unit, head, floor))
+        Ok(Backward::of_log(&self.log, self.chain()?))
     }
 
     /// What a commit will apply: oldest to newest, without what was rolled back.
@@ -61,14 +61,13 @@ impl InDoubt {
     ///
     /// [`ErrorKind::AlreadyDecided`] if it is no longer in doubt.
     pub fn effects(&self) -> Result<Effects> {
-        let (head, floor) = self.chain()?;
-        Ok(Effects::new(&self.log, self.unit, head, floor))
+        Ok(Effects::new(&self.log, self.chain()?))
     }
 
-    fn chain(&self) -> Result<(Lsn, Lsn)> {
+    fn chain(&self) -> Result<ChainStart> {
         let core = self.log.engine().stream().core();
         match core.in_doubt(self.unit) {
-            Ok(unit) => Ok((unit.head, unit.floor)),
+            Ok(unit) => Ok(unit.chain(self.unit)),
             // A handle was in doubt once: what the table has forgotten was decided.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let what = format!("unit {:#x} is no longer in doubt", self.unit);

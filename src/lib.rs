@@ -15,7 +15,7 @@ mod ticket;
 mod unit;
 
 pub use commit::{CommitError, PrepareError};
-pub use cursor::{Backward, Committed, Effects, Follower, Owned, Records};
+pub use cursor::{Backward, Chain, Committed, Effects, Follower, Owned, Records};
 pub use decided::{Decided, Outcome};
 pub use in_doubt::InDoubt;
 pub use log::Log;
@@ -27,8 +27,8 @@ pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 
 pub use siding_checkpoint::{
-    Finding, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState, UnitInfo, Usage,
-    Verification,
+    Finding, ForkEffect, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState,
+    UnitInfo, Usage, Verification,
 };
 pub use siding_wal::disk::{Backend, Owner};
 pub use siding_wal::format::{Cause, Discipline, Kind, UnitState};

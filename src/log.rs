@@ -1,11 +1,12 @@
 //! An open log.
 
 use crate::admin::{self, Operators, Resolver};
+use crate::read_only::open_secondary;
 use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, Pin, Positions, Progress, Report, UnitInfo};
+use siding_checkpoint::{Engine, ForkEffect, Pin, Positions, Progress, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
 use siding_wal::disk::{Clock, Door, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
@@ -222,11 +223,25 @@ impl Log {
         path: impl AsRef<Path>,
         progress: impl Fn(&Progress),
     ) -> Result<crate::Verification> {
+        Self::verify_with(path, None, progress)
+    }
+
+    /// The same of a log whose secondary log lies in another directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::verify`].
+    pub fn verify_with(
+        path: impl AsRef<Path>,
+        secondary: Option<&Path>,
+        progress: impl Fn(&Progress),
+    ) -> Result<crate::Verification> {
         let path = path.as_ref();
+        let secondary = secondary.map(open_secondary).transpose()?;
         let disk = open_dir_read_only(path)
             .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        siding_checkpoint::verify(&disk, &clock, &progress)
+        siding_checkpoint::verify(&disk, secondary, &clock, &progress)
     }
 
     /// Begins a unit of work. Writes nothing.
@@ -285,11 +300,49 @@ impl Log {
     /// [`ErrorKind::NotFound`] if no such unit is live.
     pub fn unit_records(&self, unit: u64) -> Result<Backward> {
         let core = self.inner.engine.stream().core();
-        let chain = core.units.get(unit).map(|entry| (entry.head, entry.floor));
+        let chain = core.units.get(unit).map(|entry| entry.chain(unit));
         drop(core);
-        let (head, floor) = chain
+        let chain = chain
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))?;
-        Ok(Backward::of_log(&self.inner, unit, head, floor))
+        Ok(Backward::of_log(&self.inner, chain))
+    }
+
+    /// Moves a unit's records to the secondary log now, whatever it gains; returns how many. It
+    /// goes on as before, and its chain is the same, but it holds no main log any more.
+    ///
+    /// Costs a read and a write of each record, one sync of the secondary log and one of the main
+    /// log. What pins the log is moved by itself; see [`Options::forks`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if no such unit is live, [`ErrorKind::LogFull`] beyond the quota,
+    /// or what the disk says; the unit stays as it was.
+    ///
+    /// # Crash
+    ///
+    /// It was moved, or it was not.
+    pub fn fork(&self, unit: u64) -> Result<u64> {
+        self.inner.engine.fork_unit(unit)
+    }
+
+    /// What moving each live unit would cost and gain, lowest number first; units that hold no
+    /// main log are left out.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says, if who holds a segment must be read from it.
+    pub fn fork_effects(&self) -> Result<Vec<ForkEffect>> {
+        self.inner.engine.fork_effects()
+    }
+
+    /// Keeps a unit from being moved by itself, until [`Log::unhold`] or the next open.
+    pub fn hold(&self, unit: u64) {
+        self.inner.engine.hold_unit(unit);
+    }
+
+    /// Lets a unit be moved again.
+    pub fn unhold(&self, unit: u64) {
+        self.inner.engine.unhold_unit(unit);
     }
 
     /// Every record from `from` on, up to what is durable now.

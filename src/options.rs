@@ -6,7 +6,7 @@ use siding_checkpoint::{Config, Engine, Progress, open};
 use siding_wal::disk::{Backend, Clock, Disk, SystemClock, open_dir};
 use siding_wal::format::Discipline;
 use siding_wal::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub struct Options {
     admin: bool,
     resolver: Option<Resolver>,
     clock: Arc<dyn Clock>,
+    secondary: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Options {
@@ -69,6 +70,7 @@ impl Options {
             admin: false,
             resolver: None,
             clock: Arc::new(SystemClock::new()),
+            secondary: None,
         }
     }
 
@@ -100,6 +102,52 @@ impl Options {
     #[must_use]
     pub fn max_log_bytes(mut self, bytes: u64) -> Self {
         self.config.max_log_bytes = Some(bytes);
+        self
+    }
+
+    /// Where the secondary log lies: moved records of units that last. The default is the log's
+    /// own directory; another device keeps what is moved off the one that commits wait for. Every
+    /// open of the log must name it.
+    #[must_use]
+    pub fn secondary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.secondary = Some(path.into());
+        self
+    }
+
+    /// The most that the files of the secondary log may take together. When it is full units stay
+    /// on the main log; no commit fails for it.
+    #[must_use]
+    pub fn max_secondary_bytes(mut self, bytes: u64) -> Self {
+        self.config.max_secondary_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether units that hold the log are moved to the secondary log by themselves. The default
+    /// is yes; [`Log::fork`](crate::Log::fork) moves one in any case.
+    #[must_use]
+    pub fn forks(mut self, automatic: bool) -> Self {
+        self.config.forks.automatic = automatic;
+        self
+    }
+
+    /// The least bytes of main log that are freed for each byte that is copied; the default is 4.
+    #[must_use]
+    pub fn fork_benefit(mut self, benefit: u64) -> Self {
+        self.config.forks.benefit = benefit;
+        self
+    }
+
+    /// The most bytes that are copied a second; the default is 16 MiB.
+    #[must_use]
+    pub fn fork_rate(mut self, bytes: u64) -> Self {
+        self.config.forks.rate = bytes;
+        self
+    }
+
+    /// Above this many retained bytes units are moved whatever the benefit.
+    #[must_use]
+    pub fn fork_soft_limit(mut self, bytes: u64) -> Self {
+        self.config.forks.soft_limit = Some(bytes);
         self
     }
 
@@ -222,9 +270,23 @@ impl Options {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Recovery> {
         let path = path.as_ref();
         let create = self.config.create;
-        let disk = open_dir(path, self.backend, create)
+        let mut this = self;
+        if let Some(secondary) = &this.secondary {
+            let disk = open_dir(secondary, this.backend, create).map_err(|cause| {
+                Error::io("the secondary log's directory cannot be opened", cause).file(secondary)
+            })?;
+            this.config.secondary = Some(disk);
+        }
+        let disk = open_dir(path, this.backend, create)
             .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
-        self.open_on(disk)
+        this.open_on(disk)
+    }
+
+    /// Where the secondary log lies, as a disk of the embedder's own.
+    #[must_use]
+    pub fn secondary_on(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.config.secondary = Some(disk);
+        self
     }
 
     /// Opens the log on a disk of the embedder's own.

@@ -1,7 +1,7 @@
 //! A log that is only looked at, while its owner may be at work.
 
 use crate::cursor::Source;
-use crate::{Backward, OwnedRecord, Record, Records};
+use crate::{Backward, Chain, OwnedRecord, Record, Records};
 use siding_checkpoint::{Pin, Positions, SegmentInfo, UnitInfo, Usage};
 use siding_wal::chain::Fetch as _;
 use siding_wal::disk::{Clock, Disk, SystemClock, open_dir_read_only};
@@ -34,6 +34,13 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct ReadOnly(siding_checkpoint::ReadOnly);
 
+/// The directory of a secondary log, to be read.
+pub(crate) fn open_secondary(path: &Path) -> Result<Arc<dyn Disk>> {
+    open_dir_read_only(path).map_err(|cause| {
+        Error::io("the secondary log's directory cannot be opened", cause).file(path)
+    })
+}
+
 impl ReadOnly {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let disk = open_dir_read_only(path)
@@ -48,6 +55,16 @@ impl ReadOnly {
     /// As [`Log::open_read_only`](crate::Log::open_read_only).
     pub fn open_on(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Self> {
         siding_checkpoint::ReadOnly::open(disk, clock).map(Self)
+    }
+
+    /// The same look, with the secondary log in another directory: see
+    /// [`Options::secondary`](crate::Options::secondary).
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be opened.
+    pub fn secondary(self, path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self(self.0.with_secondary(open_secondary(path.as_ref())?)))
     }
 
     /// Looks again.
@@ -176,8 +193,18 @@ impl ReadOnly {
     ///
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if no such unit is live.
     pub fn unit_records(&self, unit: u64) -> Result<Backward> {
-        let (head, floor) = self.0.chain_of(unit)?;
-        Ok(Backward::new(Source::Files(self.0.clone()), unit, head, floor))
+        let chain = self.0.chain_of(unit)?;
+        Ok(Backward::new(Source::Files(self.0.clone()), chain))
+    }
+
+    /// The records of a live unit, oldest to newest, those on the secondary log first.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReadOnly::unit_records`].
+    pub fn unit_chain(&self, unit: u64) -> Result<Chain> {
+        let chain = self.0.chain_of(unit)?;
+        Ok(Chain::new(Source::Files(self.0.clone()), chain))
     }
 
     /// The record at `lsn`.

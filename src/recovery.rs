@@ -162,12 +162,12 @@ impl InFlight {
     /// [`ErrorKind::UnitEnded`] if it has ended.
     pub fn records_backward(&self) -> Result<Backward> {
         let core = self.log.engine().stream().core();
-        let unit = core.units.get(self.unit).map(|unit| (unit.head, unit.floor));
+        let unit = core.units.get(self.unit).map(|unit| unit.chain(self.unit));
         drop(core);
-        let (head, floor) = unit.ok_or_else(|| {
+        let chain = unit.ok_or_else(|| {
             Error::new(ErrorKind::UnitEnded, format!("unit {:#x} has ended", self.unit))
         })?;
-        Ok(Backward::of_log(&self.log, self.unit, head, floor))
+        Ok(Backward::of_log(&self.log, chain))
     }
 
     /// Undoes it: `undo` sees each record that no compensation has undone, newest first, undoes

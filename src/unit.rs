@@ -3,7 +3,7 @@
 use crate::decided::{Decided, Outcome, refused};
 use crate::log::Inner;
 use crate::{Backward, CommitError, Durability, InDoubt, PrepareError, Record, Ticket};
-use siding_wal::chain::Walk;
+use siding_wal::chain::{ChainStart, Walk};
 use siding_wal::format::{Cause, Compensation, Kind, UnitState};
 use siding_wal::stream::Pending;
 use siding_wal::write::Verdict;
@@ -97,13 +97,8 @@ impl UnitOfWork {
             return Err(Error::new(siding_wal::ErrorKind::Invalid, what));
         }
         let stream = self.log.engine().stream();
-        let (head, floor, each) = {
-            let core = stream.core();
-            let unit = core.units.get(self.unit);
-            let (head, floor) = unit.map_or((Lsn::ZERO, Lsn::MAX), |unit| (unit.head, unit.floor));
-            (head, floor, core.repeats_history())
-        };
-        let mut walk = Walk::effects(self.unit, head, floor.max(savepoint.head.plus(1)));
+        let each = stream.core().repeats_history();
+        let mut walk = Walk::effects(self.chain()).above(savepoint.head);
         // What the oldest record that was undone so far follows: undo of the rest begins there.
         let mut undo_next = None;
         let mut undone = Ok(());
@@ -142,11 +137,13 @@ impl UnitOfWork {
     ///
     /// None by itself; the cursor's steps say what is wrong.
     pub fn records_backward(&self) -> Result<Backward> {
+        Ok(Backward::of_log(&self.log, self.chain()))
+    }
+
+    fn chain(&self) -> ChainStart {
         let core = self.log.engine().stream().core();
         let unit = core.units.get(self.unit);
-        let (head, floor) = unit.map_or((Lsn::ZERO, Lsn::MAX), |unit| (unit.head, unit.floor));
-        drop(core);
-        Ok(Backward::of_log(&self.log, self.unit, head, floor))
+        unit.map_or_else(ChainStart::default, |unit| unit.chain(self.unit))
     }
 
     /// Commits; returns the position just behind COMMIT once it is durable (at once under

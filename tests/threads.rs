@@ -283,3 +283,30 @@ fn many_that_find_no_room_at_once_prepare_no_more_than_is_needed() -> Result<()>
     }
     log.close()
 }
+
+#[test]
+fn a_position_between_two_segments_can_be_waited_for() -> Result<()> {
+    let dir = directory()?;
+    // Without threads nobody comes by a second later and flushes all.
+    let log = Options::new()
+        .segment_size(64 << 10)
+        .ring_size(1 << 20)
+        .without_threads(Arc::new(siding::disk::SystemClock::new()))
+        .open(dir.path())?
+        .finish()?;
+    let mut unit = log.begin()?;
+    // Closed batches in two segments, and the third has the open one.
+    while unit.append(&[1; 15_000])? < siding::Lsn::new(128 << 10) {}
+    for void in [(64 << 10) + 1, (64 << 10) + 300, (128 << 10) + 1] {
+        let other = log.clone();
+        ends("waiting for a position in the void", move || {
+            let waited = other.ensure_durable(siding::Lsn::new(void));
+            assert!(waited.is_ok(), "{waited:?}");
+        });
+        // All that can stand below it.
+        let last = siding::Lsn::new(void / (64 << 10) * (64 << 10) - (16 << 10));
+        assert!(log.positions().durable >= last);
+    }
+    unit.commit()?;
+    log.close()
+}

@@ -125,6 +125,12 @@ fn unreasoned(manifest: &Source, reasons: &str) -> Vec<String> {
 }
 
 #[test]
+fn seeded_bugs_are_there_for_who_asks_for_them() {
+    let manifests = House::load();
+    none(manifests.manifests().flat_map(|it| packages::implied(it, "seeded-bugs")).collect());
+}
+
+#[test]
 fn the_system_is_touched_in_one_folder() {
     none(in_rust(|source| rules::system_calls(source, SYSTEM)));
 }

@@ -1,5 +1,7 @@
 //! The engine: a stream with keypoints, trimming and the background work around it.
 
+use crate::directories::Directories;
+use crate::forking::Forking;
 use crate::keeper::{Keeper, Task};
 use crate::open::{Config, Opened, Report};
 use crate::undo::UndoHandler;
@@ -51,6 +53,8 @@ pub struct Engine {
     closed: AtomicBool,
     pub(crate) wake: FutexWord,
     lock: Mutex<Option<Box<dyn DirLock>>>,
+    directories: Mutex<Directories>,
+    pub(crate) forking: Forking,
 }
 
 impl std::fmt::Debug for Engine {
@@ -59,9 +63,28 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// The first segment of whose contents the unit table has seen all: behind the one that the scan
+/// began in, for that was written to before.
+fn first_own_segment(opened: &Opened) -> u64 {
+    let segments = opened.stream.segments();
+    let from = opened.report.scanned_from;
+    if opened.report.created { 0 } else { segments.number_of(from).saturating_add(1) }
+}
+
 /// Holds the right to write a keypoint.
 pub(crate) struct Keypointing<'a> {
     _right: MutexGuard<'a, ()>,
+}
+
+/// See [`Engine::no_reclaim`].
+pub(crate) struct NoReclaim {
+    before: bool,
+}
+
+impl Drop for NoReclaim {
+    fn drop(&mut self) {
+        IN_KEYPOINT.set(self.before);
+    }
 }
 
 impl Drop for Keypointing<'_> {
@@ -83,7 +106,10 @@ impl Engine {
             opened.stream.core().content_end(),
             opened.marked_ms,
         );
+        let first = first_own_segment(&opened);
         let engine = Arc::new(Self {
+            directories: Mutex::new(Directories::new(opened.directories, first)),
+            forking: Forking::new(opened.pool, config.forks, config.max_secondary_bytes),
             stream: opened.stream,
             report: opened.report,
             keeper: Mutex::new(keeper),
@@ -115,6 +141,10 @@ impl Engine {
         &self.report
     }
 
+    pub(crate) fn directories(&self) -> MutexGuard<'_, Directories> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn undo_handler(&self) -> Option<&UndoHandler> {
         self.undo.as_ref()
     }
@@ -139,6 +169,11 @@ impl Engine {
         Keypointing { _right: guard }
     }
 
+    /// While this is held, whoever finds no room does not make any by a keypoint or a move.
+    pub(crate) fn no_reclaim(&self) -> NoReclaim {
+        NoReclaim { before: IN_KEYPOINT.replace(true) }
+    }
+
     pub(crate) fn one_undo(&self) -> MutexGuard<'_, ()> {
         self.undoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,6 +193,10 @@ impl Engine {
         // A keypoint that frees nothing would only use the reserve up.
         self.trim().is_ok_and(|bytes| bytes > 0)
             || (self.keypoint_frees() && self.keypoint().is_ok() && freed())
+            || (self.fork_due(true)
+                && self.stream.flush().is_ok()
+                && self.trim().is_ok()
+                && freed())
     }
 
     /// The positions of this moment.
@@ -203,6 +242,9 @@ impl Engine {
         let now = self.stream.clock().monotonic_ms();
         self.stream.core().retry_dropped(now);
         self.undo_abandoned();
+        self.settle_forks();
+        // Hints: what cannot be written is made by a scan.
+        let _ = self.write_directories();
         while self.stream.needs_preparing() && self.stream.prepare_step(true).is_ok() {}
         let (end, content) = {
             let core = self.stream.core();
@@ -226,6 +268,9 @@ impl Engine {
             Some(Task::Keypoint) => drop(self.keypoint()),
             None => {}
         }
+        self.fork_due(false);
+        self.compact_due();
+        let _ = self.trim();
     }
 
     /// What MARK is for, on a log that has no room for one.
@@ -270,6 +315,12 @@ impl Engine {
     ///
     /// [`ErrorKind::InUse`] while units are in flight, naming them; or the log failed.
     pub fn close(&self) -> Result<()> {
+        if !self.closed.load(Ordering::Acquire) && self.stream.failure().is_none() {
+            // What was dropped is nobody's any more. Not under the lock: the embedder's handler
+            // runs, and may ask for a close itself.
+            self.end_dropped()?;
+            self.undo_abandoned();
+        }
         let _one_at_a_time = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Acquire) {
             // A close that failed has failed, however often it is asked for.

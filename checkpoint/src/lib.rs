@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod directories;
 mod engine;
+mod forking;
 mod keeper;
 mod keypoint;
 mod live;
@@ -18,9 +20,10 @@ mod verify;
 pub use engine::{Engine, Positions};
 pub use keypoint::Table;
 pub use live::UnitInfo;
-pub use open::{Config, Opened, Progress, ProgressHandler, Report, open};
+pub use open::{Config, ForkConfig, Opened, Progress, ProgressHandler, Report, open};
 pub use reader::{ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
 pub use redo::{Committed, History};
 pub use retain::{Pin, PinKind};
+pub use siding_fork::policy::Effect as ForkEffect;
 pub use undo::{UndoHandler, UndoRecord};
 pub use verify::{Finding, Verification, verify};

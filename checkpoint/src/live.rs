@@ -24,6 +24,17 @@ pub struct UnitInfo {
     pub records: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Records that were moved to the secondary log.
+    pub secondary_records: u64,
+    /// Bytes of them.
+    pub secondary_bytes: u64,
+    /// How often it was moved.
+    pub moves: u32,
+    /// Whether an operator keeps it from being moved by itself. A log that is only looked at does
+    /// not know.
+    pub held: bool,
+    /// Why some of its moved records cannot be read, as far as the open log knows.
+    pub problem: Option<String>,
     /// Milliseconds since it began. None if that is not known: it was read from the log, and
     /// neither a keypoint nor a PREPARE of it says when.
     pub age_ms: Option<u64>,
@@ -50,6 +61,11 @@ pub(crate) fn list(units: &Units, wall_ms: u64, monotonic_ms: u64) -> Vec<UnitIn
             floor: Some(unit.live_low()).filter(|low| *low < Lsn::MAX),
             records: unit.main.0,
             bytes: unit.main.1,
+            secondary_records: unit.secondary.0,
+            secondary_bytes: unit.secondary.1,
+            moves: unit.moves,
+            held: false,
+            problem: None,
             age_ms: age_ms(unit, wall_ms),
             in_doubt_ms: unit.in_doubt_ms(monotonic_ms),
         })
@@ -64,6 +80,13 @@ impl Engine {
     pub fn units(&self) -> Vec<UnitInfo> {
         let clock = self.stream().clock();
         let (wall, now) = (clock.wall_ms(), clock.monotonic_ms());
-        list(&self.stream().core().units, wall, now)
+        let mut units = list(&self.stream().core().units, wall, now);
+        let held = self.forking.held().clone();
+        let mut problems = self.forking.problems();
+        for unit in &mut units {
+            unit.held = held.contains(&unit.unit);
+            unit.problem = problems.remove(&unit.unit);
+        }
+        units
     }
 }

@@ -6,8 +6,8 @@
 
 use crate::engine::Engine;
 use crate::steps::{Steps, scan_from};
-use siding_wal::chain::Forward as Chain;
-use siding_wal::format::{Decision, Kind, RecordHeader, wide};
+use siding_wal::chain::{ChainStart, Forward as Chain};
+use siding_wal::format::{Decision, Kind, RecordHeader, SPtr, wide};
 use siding_wal::read::{Forward, Step};
 use siding_wal::write::Commits;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -80,7 +80,7 @@ impl Engine {
             engine: Arc::clone(self),
             redo,
             found: VecDeque::new(),
-            chain: Chain::new(0, Lsn::ZERO, Lsn::ZERO),
+            chain: Chain::new(ChainStart::default(), Lsn::ZERO),
             commit: None,
         })
     }
@@ -106,12 +106,36 @@ impl Engine {
 /// A COMMIT that the scan found.
 #[derive(Debug)]
 struct Found {
-    unit: u64,
-    /// The unit's newest record before it.
-    head: Lsn,
-    floor: Lsn,
+    /// The unit's chain, from the newest record before it.
+    chain: ChainStart,
+    /// Where it stands.
+    lsn: Lsn,
     /// The position just behind it.
     next: Lsn,
+}
+
+/// Where redo finds the records of the unit whose COMMIT stands at `lsn`. A unit that was moved
+/// has an entry until a durable keypoint carries a redo position above its COMMIT, and may have
+/// been moved again since; what COMMIT says serves all others.
+fn redo_chain(
+    engine: &Engine,
+    lsn: Lsn,
+    header: &RecordHeader,
+    decision: &Decision,
+) -> Result<ChainStart> {
+    let (unit, head) = (header.unit, header.prev);
+    match engine.stream().core().units.redo_chain(unit) {
+        Some(entry) => Ok(ChainStart { head, ..entry }),
+        None if decision.sec == SPtr::NONE => {
+            Ok(ChainStart { unit, head, floor: decision.oldest, sec: SPtr::NONE })
+        }
+        None => {
+            let what = format!("the moved records of unit {unit:#x} are no longer kept");
+            Err(Error::new(ErrorKind::Trimmed, what)
+                .at(lsn)
+                .advise("use a newer snapshot: the log was trimmed by its redo position"))
+        }
+    }
 }
 
 /// A cursor over the records of committed units.
@@ -146,7 +170,7 @@ impl Committed {
                 self.commit = None;
             }
             if let Some(found) = self.found.pop_front() {
-                self.chain.restart(found.unit, found.head, found.floor);
+                self.chain.restart(found.chain, found.lsn);
                 self.commit = Some(found.next);
             } else if !self.scan_on()? {
                 return Ok(None);
@@ -191,12 +215,8 @@ impl Committed {
                     .caused_by(malformed)
             })?;
             self.seen.note(next, decision.oldest);
-            self.found.push_back(Found {
-                unit: header.unit,
-                head: header.prev,
-                floor: decision.oldest,
-                next,
-            });
+            let chain = redo_chain(&self.engine, lsn, &header, &decision)?;
+            self.found.push_back(Found { chain, lsn, next });
         }
         Ok(true)
     }

@@ -2,11 +2,13 @@
 
 use crate::engine::Engine;
 use crate::live::age_ms;
+use siding_fork::policy::Effect;
 use siding_wal::Lsn;
 use siding_wal::format::UnitState;
 use siding_wal::seeded;
 use siding_wal::stream::Bounds;
 use siding_wal::units::{Unit, Units};
+use std::collections::BTreeMap;
 
 /// What kind of thing keeps log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +40,9 @@ pub struct Pin {
     pub bytes: u64,
     /// The cheapest thing to do about it.
     pub action: &'static str,
+    /// What moving it would cost and gain: of a unit that keeps sealed segments which nothing but
+    /// units needs. A log that is only looked at does not know.
+    pub effect: Option<Effect>,
 }
 
 /// What pins are computed from: of a running log, or of one that is only read.
@@ -60,6 +65,7 @@ impl Facts<'_> {
     /// Nothing at or above this position may be trimmed.
     fn trim_point(&self) -> Lsn {
         let low = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
+        let low = if seeded!(TrimForgetsUnits) { Lsn::MAX } else { low };
         let commits = if seeded!(TrimForgetsCommits) { Lsn::MAX } else { self.commits_need };
         self.bounds.keypoint_begin.min(self.bounds.redo).min(low).min(commits)
     }
@@ -109,6 +115,7 @@ impl Facts<'_> {
             age_ms: None,
             bytes: self.end.since(lsn.max(self.bounds.oldest)),
             action,
+            effect: None,
         }
     }
 }
@@ -123,12 +130,19 @@ impl Engine {
         self.with_facts(|facts| facts.trim_point())
     }
 
+    /// How far trimming could go if no unit held anything.
+    pub(crate) fn free_below(&self) -> Lsn {
+        self.with_facts(|facts| {
+            facts.bounds.keypoint_begin.min(facts.bounds.redo).min(facts.commits_need)
+        })
+    }
+
     /// Whether a keypoint taken now would let a segment go.
     pub(crate) fn keypoint_frees(&self) -> bool {
         let segments = self.stream().segments();
         let core = self.stream().core();
         let redo = core.redo();
-        let mut point = redo.min(core.units.live_low());
+        let mut point = redo.min(core.units.low().map_or(Lsn::MAX, |(low, _)| low));
         if !core.repeats_history() {
             point = point.min(core.commits.need(redo));
         }
@@ -138,7 +152,34 @@ impl Engine {
     /// Every pin, the one that holds most first.
     #[must_use]
     pub fn why_retained(&self) -> Vec<Pin> {
-        self.with_facts(|facts| facts.pins())
+        let mut pins = self.with_facts(|facts| facts.pins());
+        if pins.iter().any(|pin| pin.kind == PinKind::Unit) {
+            self.tell_effects(&mut pins);
+        }
+        pins
+    }
+
+    /// Says of each unit what moving it would do, and advises it where that pays.
+    fn tell_effects(&self, pins: &mut [Pin]) {
+        // Without the effects the pins are still true.
+        let effects = self.fork_effects().unwrap_or_default();
+        let mut known: BTreeMap<u64, Effect> = effects
+            .into_iter()
+            .filter(|effect| effect.segments > 0)
+            .map(|effect| (effect.unit, effect))
+            .collect();
+        let held = self.forking.held().clone();
+        for pin in pins.iter_mut() {
+            let Some(unit) = pin.unit else { continue };
+            pin.effect = known.remove(&unit);
+            let pays = pin.effect.as_ref().is_some_and(|effect| self.forking.pays(effect));
+            // Who held the unit should hear of it even before its segments are counted.
+            if held.contains(&unit) {
+                pin.action = "unhold it, or fork it";
+            } else if pays {
+                pin.action = "fork it";
+            }
+        }
     }
 
     fn with_facts<T>(&self, ask: impl FnOnce(&Facts<'_>) -> T) -> T {

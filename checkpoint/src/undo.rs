@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use siding_wal::chain::Walk;
 use siding_wal::format::{Compensation, Kind, RecordHeader, UnitState};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -18,6 +19,26 @@ pub type UndoHandler = Arc<UndoRecord<'static>>;
 /// The same, borrowed for one unit.
 pub type UndoRecord<'a> = dyn Fn(Lsn, &RecordHeader, &[u8]) -> Result<Vec<u8>> + Send + Sync + 'a;
 
+thread_local! {
+    static UNDOING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread undoes a unit: the handler that it runs must not wait for it to be done.
+struct Undoing;
+
+impl Undoing {
+    fn begin() -> Self {
+        UNDOING.set(true);
+        Self
+    }
+}
+
+impl Drop for Undoing {
+    fn drop(&mut self) {
+        UNDOING.set(false);
+    }
+}
+
 impl Engine {
     /// Undoes a unit that is being backed out, and ends it durably.
     ///
@@ -26,16 +47,23 @@ impl Engine {
     /// What the handler says, the log failed, or the unit is not being backed out.
     pub fn undo_unit(&self, unit: u64, undo: &UndoRecord<'_>) -> Result<()> {
         let stream = self.stream();
+        if UNDOING.get() {
+            let what = "the call would wait for the undo that it is called from";
+            return Err(
+                Error::new(ErrorKind::WouldBlock, what).advise("drop the unit; it is undone next")
+            );
+        }
         let _one_at_a_time = self.one_undo();
-        let (head, floor) = {
+        let _undoing = Undoing::begin();
+        let start = {
             let core = stream.core();
             let entry = core.units.get(unit).filter(|it| it.state == UnitState::BackingOut);
-            entry.map(|entry| (entry.head, entry.floor)).ok_or_else(|| {
+            entry.map(|entry| entry.chain(unit)).ok_or_else(|| {
                 let what = format!("unit {unit:#x} is not being backed out");
                 Error::new(ErrorKind::UnitEnded, what)
             })?
         };
-        let mut walk = Walk::effects(unit, head, floor);
+        let mut walk = Walk::effects(start);
         while let Some((lsn, header)) = walk.step(&**stream)? {
             let body = undo(lsn, &header, walk.payload())?;
             let payload = Compensation { undo_next: header.prev, body: &body }.encode();
@@ -63,7 +91,8 @@ impl Engine {
 
     /// Undoes what was dropped, if the embedder gave a handler.
     pub(crate) fn undo_abandoned(&self) {
-        let Some(handler) = self.undo_handler().filter(|_| self.may_undo()) else { return };
+        let may = self.may_undo() && !UNDOING.get();
+        let Some(handler) = self.undo_handler().filter(|_| may) else { return };
         for unit in self.in_state(&[UnitState::BackingOut]) {
             // What fails stays in the table, and is tried again. A handler that panics must not
             // take the thread with it that keeps the log small.

@@ -6,12 +6,18 @@ use crate::record;
 use crate::text;
 use clap::Args;
 use siding::{Error, ErrorKind, Kind, Lsn, ReadOnly, Record, Result};
+use std::time::Duration;
+
+/// Between two looks at a log that is followed: at first, and when nothing comes.
+const BRIEF: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_secs(1);
 
 /// Which records to print.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  siding dump ledger --kind prepare,commit,abort\n  \
-    siding dump ledger --uow transfer-7 --hex\n\n\
-    Of a log in use only what was durable is shown.")]
+    siding dump ledger --uow transfer-7 --hex\n  siding dump ledger -f --json\n\n\
+    Of a log in use only what was durable is shown. Of a live unit those records that were moved\n\
+    to the secondary log are shown too, wherever the main log begins.")]
 pub(crate) struct DumpArgs {
     #[command(flatten)]
     pub(crate) place: Place,
@@ -27,6 +33,9 @@ pub(crate) struct DumpArgs {
     /// Up to this position, which is not included.
     #[arg(long, value_name = "LSN")]
     to: Option<u64>,
+    /// Go on, and print what becomes durable later, until it is interrupted or `--to` is reached.
+    #[arg(short, long)]
+    follow: bool,
     /// With the bytes of each record.
     #[arg(long)]
     hex: bool,
@@ -42,35 +51,94 @@ fn kind(name: &str) -> std::result::Result<Kind, String> {
 pub(crate) fn run(args: &DumpArgs) -> Result<bool> {
     let log = args.place.look()?;
     let unit = args.uow.as_deref().map(|named| unit_named(&log, named)).transpose()?;
-    let wanted = |record: &Record<'_>| {
-        unit.is_none_or(|unit| record.unit() == unit)
-            && (args.kind.is_empty() || args.kind.contains(&record.kind()))
-    };
-    let to = args.to.map_or(Lsn::MAX, Lsn::new);
     let mut out = Out::new(args.place.json);
-    let mut records = log.records(Lsn::new(args.from))?;
     if !out.json {
         let heading = row(["LSN", "kind", "unit", "previous", "bytes", "says"]);
         let heading = out.toned(Tone::Faint, &heading);
         out.line(heading);
     }
+    let oldest = log.positions().oldest;
+    let mut from = Lsn::new(args.from);
+    let mut whole = true;
+    if let Some(unit) = unit.filter(|unit| from < oldest && was_moved(&log, *unit)) {
+        whole = moved(args, &log, unit, &mut out);
+        from = oldest;
+    }
+    whole &= on_main(args, &log, unit, from, &mut out)?;
+    Ok(whole)
+}
+
+fn was_moved(log: &ReadOnly, unit: u64) -> bool {
+    log.units().iter().any(|live| live.unit == unit && live.secondary_records > 0)
+}
+
+impl DumpArgs {
+    fn wants(&self, unit: Option<u64>, record: &Record<'_>) -> bool {
+        unit.is_none_or(|unit| record.unit() == unit)
+            && (self.kind.is_empty() || self.kind.contains(&record.kind()))
+    }
+
+    fn to(&self) -> Lsn {
+        self.to.map_or(Lsn::MAX, Lsn::new)
+    }
+}
+
+/// The records of a unit that stand on the secondary log alone. False if they cannot be read.
+fn moved(args: &DumpArgs, log: &ReadOnly, unit: u64, out: &mut Out) -> bool {
+    let end = log.positions().oldest.min(args.to());
+    let mut show = || -> Result<()> {
+        let mut records = log.unit_chain(unit)?;
+        while let Some(record) = records.next()?.filter(|record| record.lsn() < end) {
+            if record.lsn().get() >= args.from && args.wants(Some(unit), &record) {
+                print(out, &record, args.hex);
+            }
+        }
+        Ok(())
+    };
+    show().map_err(|error| broken(out, &error)).is_ok()
+}
+
+/// The records of the main log. False if it ends where it cannot be read.
+fn on_main(
+    args: &DumpArgs,
+    log: &ReadOnly,
+    unit: Option<u64>,
+    from: Lsn,
+    out: &mut Out,
+) -> Result<bool> {
+    let mut records = log.records(from)?;
+    let mut pause = BRIEF;
     loop {
         match records.next() {
-            Ok(Some(record)) if record.lsn() >= to => return Ok(true),
-            Ok(Some(record)) if wanted(&record) => print(&mut out, &record, args.hex),
-            Ok(Some(_)) => {}
+            Ok(Some(record)) if record.lsn() >= args.to() => return Ok(true),
+            Ok(Some(record)) => {
+                pause = BRIEF;
+                if args.wants(unit, &record) {
+                    print(out, &record, args.hex);
+                }
+            }
+            Ok(None) if args.follow => {
+                out.flush();
+                std::thread::sleep(pause);
+                pause = LONG.min(pause * 2);
+                records.refresh()?;
+            }
             Ok(None) => return Ok(true),
             Err(error) if error.kind() == ErrorKind::Trimmed => return Err(error),
             Err(error) => {
-                if out.json {
-                    out.object(&error_object(&error));
-                }
-                drop(out);
-                note(error.to_string());
+                broken(out, &error);
                 return Ok(false);
             }
         }
     }
+}
+
+fn broken(out: &mut Out, error: &Error) {
+    if out.json {
+        out.object(&error_object(error));
+    }
+    out.flush();
+    note(error.to_string());
 }
 
 /// The unit somebody means by its number, or by the gid it has while it lives.

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &KeypointArgs) -> Result<bool> {
 }
 
 fn in_files(args: &KeypointArgs, seen: &ReadOnly) -> Result<Lsn> {
-    let recovery = offline::open(&args.place.dir, seen)?;
+    let recovery = offline::open(&args.place, seen)?;
     let flying = recovery.in_flight().len();
     let log = recovery.finish()?;
     if flying > 0 {

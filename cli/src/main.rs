@@ -8,6 +8,7 @@
 mod bench;
 mod demo;
 mod dump;
+mod fork;
 mod info;
 mod keypoint;
 mod offline;
@@ -50,6 +51,8 @@ enum Verb {
     Why(why::WhyArgs),
     /// Decides a unit in doubt without its coordinator. Writes.
     Resolve(resolve::ResolveArgs),
+    /// Moves a unit's records off the main log, so that it holds none of it. Writes.
+    Fork(fork::ForkArgs),
     /// Takes a keypoint and trims what it allows. Writes.
     Keypoint(keypoint::KeypointArgs),
     /// Measures Siding beside the floor of this machine.
@@ -67,6 +70,7 @@ impl Verb {
             Self::Units(args) => units::run(args),
             Self::Why(args) => why::run(args),
             Self::Resolve(args) => resolve::run(args),
+            Self::Fork(args) => fork::run(args),
             Self::Keypoint(args) => keypoint::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Demo(args) => demo::run(args),
@@ -81,6 +85,7 @@ impl Verb {
             Self::Units(args) => args.place.json,
             Self::Why(args) => args.place.json,
             Self::Resolve(args) => args.place.json,
+            Self::Fork(args) => args.place.json,
             Self::Keypoint(args) => args.place.json,
             Self::Bench(_) => false,
             Self::Demo(args) => args.json(),

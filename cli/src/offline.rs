@@ -1,15 +1,16 @@
 //! Opening a log that nobody has open, to do one thing to it.
 
+use crate::place::Place;
 use siding::disk::SystemClock;
 use siding::{ErrorKind, Log, Options, ReadOnly, Recovery, Result};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Memory for what one verb writes.
 const RING: usize = 4 << 20;
 
 /// Opens the log, without background work: no segments are prepared for an hour of use.
-pub(crate) fn open(dir: &Path, seen: &ReadOnly) -> Result<Recovery> {
+pub(crate) fn open(place: &Place, seen: &ReadOnly) -> Result<Recovery> {
+    let (dir, options) = (&place.dir, || options(place));
     // With its own write unit the log goes on in the segment it was closed in.
     match options().write_unit(seen.write_unit()).open(dir) {
         Err(error) if error.kind() == ErrorKind::Invalid => options().open(dir),
@@ -17,8 +18,14 @@ pub(crate) fn open(dir: &Path, seen: &ReadOnly) -> Result<Recovery> {
     }
 }
 
-fn options() -> Options {
-    Options::new().create(false).ring_size(RING).without_threads(Arc::new(SystemClock::new()))
+fn options(place: &Place) -> Options {
+    // Only the program knows where its secondary log lies: nothing is moved by itself.
+    let options = Options::new().create(false).forks(false).ring_size(RING);
+    let options = options.without_threads(Arc::new(SystemClock::new()));
+    match &place.secondary {
+        Some(secondary) => options.secondary(secondary),
+        None => options,
+    }
 }
 
 /// Closes the log again. Returns how many units were backed out because they were in flight, as

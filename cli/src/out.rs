@@ -32,6 +32,12 @@ impl Out {
         heard(result);
     }
 
+    /// Lets whoever reads see what was said so far.
+    pub(crate) fn flush(&mut self) {
+        let result = self.to.flush();
+        heard(result);
+    }
+
     /// A JSON object, on a line of its own.
     pub(crate) fn object(&mut self, object: &Value) {
         let result = writeln!(self.to, "{object}");

@@ -1,6 +1,6 @@
 //! Asking the owner of a log in use, through the socket in its directory. See `docs/ADMIN.md`.
 
-use siding::{Error, ErrorKind, Lsn, Result, UnitInfo, UnitState};
+use siding::{Error, ErrorKind, ForkEffect, Lsn, Result, UnitInfo, UnitState};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -109,10 +109,25 @@ fn kind_named(name: &str) -> ErrorKind {
     known.unwrap_or(ErrorKind::Io)
 }
 
+/// A live unit, and what moving it would do, if that is known.
+pub(crate) type Known = (UnitInfo, Option<ForkEffect>);
+
 /// The live units, as the owner knows them; none if nobody listens.
-pub(crate) fn units(dir: &Path) -> Result<Option<Vec<UnitInfo>>> {
+pub(crate) fn units(dir: &Path) -> Result<Option<Vec<Known>>> {
     let rows = ask(dir, "units")?;
-    Ok(rows.map(|rows| rows.iter().filter_map(unit).collect()))
+    Ok(rows.map(|rows| rows.iter().filter_map(|row| Some((unit(row)?, effect(row)))).collect()))
+}
+
+/// What moving a unit would do, of a row of units or of pins.
+pub(crate) fn effect(row: &Row) -> Option<ForkEffect> {
+    let unit = crate::text::parse_unit(row.get("unit")?)?;
+    Some(ForkEffect {
+        unit,
+        oldest: number(row, "oldest_segment"),
+        segments: number(row, "segments")?,
+        cost: number(row, "cost")?,
+        gain: number(row, "gain")?,
+    })
 }
 
 fn unit(row: &Row) -> Option<UnitInfo> {
@@ -126,6 +141,11 @@ fn unit(row: &Row) -> Option<UnitInfo> {
         floor: number(row, "floor").map(Lsn::new),
         records: number(row, "records")?,
         bytes: number(row, "bytes")?,
+        secondary_records: number(row, "secondary_records").unwrap_or(0),
+        secondary_bytes: number(row, "secondary_bytes").unwrap_or(0),
+        moves: row.get("moves").and_then(|moves| moves.parse().ok()).unwrap_or(0),
+        held: row.get("held").is_some_and(|held| held == "1"),
+        problem: row.get("problem").filter(|problem| !problem.is_empty()).cloned(),
         age_ms: number(row, "age_ms"),
         in_doubt_ms: number(row, "in_doubt_ms")?,
     })

@@ -12,12 +12,19 @@ pub(crate) struct Place {
     /// One JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where its secondary log lies, if not in the same directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secondary: Option<PathBuf>,
 }
 
 impl Place {
     /// Looks at the log, whoever has it open.
     pub(crate) fn look(&self) -> Result<ReadOnly> {
-        Log::open_read_only(&self.dir)
+        let log = Log::open_read_only(&self.dir)?;
+        match &self.secondary {
+            Some(secondary) => log.secondary(secondary),
+            None => Ok(log),
+        }
     }
 }
 

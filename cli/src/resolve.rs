@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ResolveArgs) -> Result<bool> {
     let seen = args.place.look()?;
     let owned = is_owned(&seen);
     let known = if owned {
-        owner::units(dir)?.ok_or_else(|| no_door(&seen))?
+        owner::units(dir)?.ok_or_else(|| no_door(&seen))?.into_iter().map(|known| known.0).collect()
     } else {
         if let Some(trouble) = seen.trouble() {
             return Err(trouble);
@@ -180,7 +180,7 @@ fn in_files(
     who: &str,
 ) -> Result<()> {
     let repeats = seen.identity().discipline == Discipline::RepeatHistory;
-    let recovery = offline::open(&args.place.dir, seen)?;
+    let recovery = offline::open(&args.place, seen)?;
     let doubt = recovery.in_doubt().into_iter().find(|doubt| doubt.id() == unit);
     let doubt = doubt.ok_or_else(|| {
         let what = format!("unit {} is no longer in doubt", text::unit(unit));

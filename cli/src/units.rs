@@ -1,17 +1,20 @@
 //! `siding units`: the units of work that live.
 
 use crate::out::{Out, note};
-use crate::owner;
+use crate::owner::{self, Known};
 use crate::place::Place;
 use crate::text;
 use clap::Args;
 use serde_json::json;
-use siding::{Lsn, Result, UnitInfo};
+use siding::{ForkEffect, Lsn, Result};
 
 /// Which units to list.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siding units ledger\n\n\
     The owner of a log in use is asked, if it answers; else what is durable is read.\n\
+    Moved: records on the secondary log. Segments, cost, gain: sealed segments that the unit\n\
+    keeps, bytes to copy so that it leaves the oldest, bytes of log that this frees; only the\n\
+    owner knows. See `siding fork`.\n\
     A unit's records: siding dump ledger --uow 0x10000000001")]
 pub(crate) struct UnitsArgs {
     #[command(flatten)]
@@ -23,17 +26,18 @@ pub(crate) struct UnitsArgs {
 
 pub(crate) fn run(args: &UnitsArgs) -> Result<bool> {
     let log = args.place.look()?;
+    let from_files = || log.units().into_iter().map(|unit| (unit, None)).collect();
     let asked = log.in_use().then(|| owner::units(&args.place.dir));
-    let (mut units, source) = match asked {
+    let (mut units, source): (Vec<Known>, _) = match asked {
         Some(Ok(Some(units))) => (units, "owner"),
         Some(Err(error)) => {
             note(format!("read from the files, without what is not durable: {error}"));
-            (log.units(), "files")
+            (from_files(), "files")
         }
-        Some(Ok(None)) | None => (log.units(), "files"),
+        Some(Ok(None)) | None => (from_files(), "files"),
     };
     if args.in_doubt {
-        units.retain(|unit| unit.state == siding::UnitState::InDoubt);
+        units.retain(|(unit, _)| unit.state == siding::UnitState::InDoubt);
     }
     let mut out = Out::new(args.place.json);
     if out.json {
@@ -53,7 +57,8 @@ pub(crate) fn run(args: &UnitsArgs) -> Result<bool> {
     Ok(trouble.is_none())
 }
 
-fn object(unit: &UnitInfo, source: &str) -> serde_json::Value {
+fn object((unit, effect): &Known, source: &str) -> serde_json::Value {
+    let effect = effect.as_ref();
     let (gid, gid_hex) = text::gid_fields(&unit.gid);
     json!({
         "unit": text::unit(unit.unit),
@@ -64,6 +69,15 @@ fn object(unit: &UnitInfo, source: &str) -> serde_json::Value {
         "in_doubt_ms": unit.in_doubt_ms,
         "records": unit.records,
         "bytes": unit.bytes,
+        "secondary_records": unit.secondary_records,
+        "secondary_bytes": unit.secondary_bytes,
+        "moves": unit.moves,
+        "held": unit.held,
+        "problem": unit.problem,
+        "oldest_segment": effect.and_then(|effect| effect.oldest),
+        "segments": effect.map(|effect| effect.segments),
+        "cost": effect.map(|effect| effect.cost),
+        "gain": effect.map(|effect| effect.gain),
         "first": unit.first.get(),
         "head": unit.head.get(),
         "floor": unit.floor.map(Lsn::get),
@@ -71,23 +85,51 @@ fn object(unit: &UnitInfo, source: &str) -> serde_json::Value {
     })
 }
 
-fn lines(out: &mut Out, units: &[UnitInfo]) {
-    let rows: Vec<_> = units
-        .iter()
-        .map(|unit| {
-            vec![
-                text::unit(unit.unit),
-                unit.state.name().to_owned(),
-                if unit.gid.is_empty() { "-".into() } else { text::shown(&unit.gid) },
-                unit.age_ms.map_or_else(|| "-".into(), text::span),
-                unit.records.to_string(),
-                text::bytes(unit.bytes),
-                text::position(unit.first),
-                text::position(unit.head),
-            ]
-        })
-        .collect();
-    let headings =
-        ["unit", "state", "gid", ">age", ">records", ">bytes", ">first LSN", ">newest LSN"];
+fn lines(out: &mut Out, units: &[Known]) {
+    let rows: Vec<_> = units.iter().map(cells).collect();
+    let headings = [
+        "unit",
+        "state",
+        "gid",
+        ">age",
+        ">records",
+        ">bytes",
+        ">moved",
+        ">bytes",
+        ">segments",
+        ">cost",
+        ">gain",
+        ">first LSN",
+        ">newest LSN",
+    ];
     out.table(&headings, &rows);
+    for (unit, _) in units {
+        if let Some(problem) = &unit.problem {
+            out.line(format!("unit {}: {}", text::unit(unit.unit), problem.escape_debug()));
+        }
+    }
+}
+
+fn cells((unit, effect): &Known) -> Vec<String> {
+    let held = if unit.held { ", held" } else { "" };
+    let moved = unit.secondary_records > 0;
+    let effect = effect.as_ref().filter(|effect| effect.segments > 0);
+    let bytes = |of: fn(&ForkEffect) -> u64| {
+        effect.map_or_else(|| "-".into(), |effect| text::bytes(of(effect)))
+    };
+    vec![
+        text::unit(unit.unit),
+        format!("{}{held}", unit.state.name()),
+        if unit.gid.is_empty() { "-".into() } else { text::shown(&unit.gid) },
+        unit.age_ms.map_or_else(|| "-".into(), text::span),
+        unit.records.to_string(),
+        text::bytes(unit.bytes),
+        if moved { unit.secondary_records.to_string() } else { "-".into() },
+        if moved { text::bytes(unit.secondary_bytes) } else { "-".into() },
+        effect.map_or_else(|| "-".into(), |effect| effect.segments.to_string()),
+        bytes(|effect| effect.cost),
+        bytes(|effect| effect.gain),
+        text::position(unit.first),
+        text::position(unit.head),
+    ]
 }

@@ -19,7 +19,7 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<bool> {
     let bar = bar(args.place.json);
-    let seen = Log::verify(&args.place.dir, |progress| {
+    let seen = Log::verify_with(&args.place.dir, args.place.secondary.as_deref(), |progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done.min(progress.total));
     });

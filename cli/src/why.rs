@@ -6,12 +6,14 @@ use crate::place::Place;
 use crate::text;
 use clap::Args;
 use serde_json::json;
-use siding::{Lsn, Pin, PinKind, Result};
+use siding::{ForkEffect, Lsn, Pin, PinKind, Result};
 
 /// Which log is kept.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siding why ledger\n\n\
-    The first line holds most: nothing behind it is trimmed before it goes.")]
+    The first line holds most: nothing behind it is trimmed before it goes.\n\
+    Segments, cost, gain: what a unit keeps, and what moving it would copy and free; only the\n\
+    owner of a log in use knows. See `siding fork`.")]
 pub(crate) struct WhyArgs {
     #[command(flatten)]
     pub(crate) place: Place,
@@ -26,6 +28,7 @@ struct Held {
     bytes: u64,
     age_ms: Option<u64>,
     action: String,
+    effect: Option<ForkEffect>,
 }
 
 pub(crate) fn run(args: &WhyArgs) -> Result<bool> {
@@ -72,6 +75,7 @@ impl Held {
             bytes: pin.bytes,
             age_ms: pin.age_ms,
             action: pin.action.to_owned(),
+            effect: pin.effect,
         }
     }
 
@@ -85,10 +89,12 @@ impl Held {
             bytes: owner::number(row, "bytes")?,
             age_ms: owner::number(row, "age_ms"),
             action: row.get("action")?.clone(),
+            effect: owner::effect(row),
         })
     }
 
     fn object(&self, source: &str) -> serde_json::Value {
+        let effect = self.effect.as_ref();
         json!({
             "kind": self.kind,
             "owner": self.owner,
@@ -97,6 +103,10 @@ impl Held {
             "bytes": self.bytes,
             "age_ms": self.age_ms,
             "action": self.action,
+            "oldest_segment": effect.and_then(|effect| effect.oldest),
+            "segments": effect.map(|effect| effect.segments),
+            "cost": effect.map(|effect| effect.cost),
+            "gain": effect.map(|effect| effect.gain),
             "source": source,
         })
     }
@@ -106,14 +116,21 @@ fn lines(out: &mut Out, pins: &[Held]) {
     let rows: Vec<_> = pins
         .iter()
         .map(|pin| {
+            let effect = pin.effect.as_ref();
+            let shown = |value: Option<u64>| value.map_or_else(|| "-".into(), text::bytes);
             vec![
                 text::bytes(pin.bytes),
                 pin.age_ms.map_or_else(|| "-".into(), text::span),
                 text::position(Lsn::new(pin.lsn)),
                 pin.owner.escape_debug().to_string(),
+                effect.map_or_else(|| "-".into(), |effect| effect.segments.to_string()),
+                shown(effect.map(|effect| effect.cost)),
+                shown(effect.map(|effect| effect.gain)),
                 pin.action.clone(),
             ]
         })
         .collect();
-    out.table(&[">holds", ">age", ">from LSN", "pin", "what to do"], &rows);
+    let headings =
+        [">holds", ">age", ">from LSN", "pin", ">segments", ">cost", ">gain", "what to do"];
+    out.table(&headings, &rows);
 }

@@ -2,11 +2,15 @@
 
 use crate::files::disk;
 use crate::seal;
+use siding_fork::pool::Pool;
 use siding_wal::Lsn;
+use siding_wal::chain::Copies as _;
 use siding_wal::format::{
-    Compensation, ControlSlot, Decision, DirectoryChunk, Discipline, ForkPayload, KeypointBegin,
-    KeypointChunk, KeypointEnd, MarkPayload, PreparePayload, RecordHeader, Seed, SegmentHeader,
-    decode_record, newest_slot, parse_segment_name, segment_file_name,
+    Compensation, ControlSlot, Decision, DirectoryChunk, Discipline, EXTENT_FILE_HEADER_LEN,
+    Extent, ExtentFileHeader, ExtentHead, ExtentPlace, ForkPayload, KeypointBegin, KeypointChunk,
+    KeypointEnd, MarkPayload, Packer, PreparePayload, RecordHeader, SPtr, Seed, SegmentHeader,
+    decode_record, extent_file_name, newest_slot, parse_extent_name, parse_segment_name,
+    segment_file_name,
 };
 use siding_wal::read::{Step, survey};
 
@@ -79,6 +83,74 @@ pub fn batch(mut data: &[u8]) {
         position = batch.next(512);
         let records: Vec<_> = scan.records().collect();
         assert_eq!(records.len(), usize::try_from(batch.count).unwrap_or(usize::MAX));
+    }
+}
+
+/// An extent anywhere, and the file it stands in: checksums as given, or put right.
+pub fn extent(mut data: &[u8]) {
+    const UNIT: usize = 512;
+    let sealed = take(&mut data, 1) % 2 == 1;
+    let number = take(&mut data, 8).max(1);
+    let at = SPtr { extent: number, offset: 64 };
+    let place = ExtentPlace { log_id: ID, at };
+    let mut bytes = data.to_vec();
+    // What a file has behind it.
+    bytes.resize(bytes.len().next_multiple_of(UNIT), 0);
+    if sealed {
+        seal::extent(&mut bytes, &place);
+    }
+    let whole = Extent::decode(bytes.clone(), &place).ok();
+    let head = ExtentHead::decode(&bytes, &place).ok();
+    if let Some(extent) = &whole {
+        assert_eq!(head, Some(extent.head));
+        assert_eq!(again(extent, &place), copies(extent), "the same copies when packed again");
+    }
+    // The same extent by way of its file.
+    let header = ExtentFileHeader { log_id: ID, number, write_unit: 512 };
+    let mut file = header.encode().to_vec();
+    file.resize(UNIT, 0);
+    file.extend_from_slice(&bytes);
+    let disk = disk(&[(extent_file_name(number), file)]).expect("a directory in memory");
+    let pool = Pool::open_for_reading(std::sync::Arc::new(disk), ID);
+    let unit = head.map_or(1, |head| head.unit);
+    let read = pool.extent(unit, at).ok();
+    assert_eq!(read.is_some(), whole.is_some(), "it is found where it stands, or not at all");
+    let found = pool.sweep(&[(unit, at)]).expect("a directory in memory");
+    assert_eq!(found.extents, u64::from(head.is_some()));
+    assert!(found.problems > 0 || head.is_some_and(|head| head.parent == SPtr::NONE));
+    file_header(data);
+}
+
+/// The copies of an extent: where the originals stood, and what they were.
+fn copies(extent: &Extent) -> Vec<(Lsn, Vec<u8>)> {
+    let copied = (0..extent.len()).filter_map(|index| extent.get(index));
+    copied.map(|copied| (copied.lsn, extent.record(copied).to_vec())).collect()
+}
+
+fn again(extent: &Extent, place: &ExtentPlace) -> Vec<(Lsn, Vec<u8>)> {
+    let head = extent.head;
+    let older = head.total_count - u64::from(head.count);
+    let behind = (older > 0).then_some((head.parent, older, 0));
+    let mut packer = Packer::new(head.unit, head.moves, behind);
+    copies(extent).iter().for_each(|(lsn, record)| packer.push(*lsn, record));
+    let (packed, bytes) = packer.seal(place);
+    let same = (packed.count, packed.len, packed.oldest, packed.newest, packed.total_count);
+    assert_eq!(same, (head.count, head.len, head.oldest, head.newest, head.total_count));
+    copies(&Extent::decode(bytes, place).expect("it was written here"))
+}
+
+fn file_header(data: &[u8]) {
+    let mut sealed = data.to_vec();
+    seal::extent_file(&mut sealed);
+    for bytes in [data, &sealed] {
+        if let Ok(header) = ExtentFileHeader::decode(bytes) {
+            let again = header.encode();
+            assert_eq!(again.len(), EXTENT_FILE_HEADER_LEN);
+            assert_eq!(ExtentFileHeader::decode(&again), Ok(header));
+        }
+    }
+    if let Some(number) = std::str::from_utf8(data).ok().and_then(parse_extent_name) {
+        assert_eq!(extent_file_name(number).as_bytes(), data);
     }
 }
 

@@ -201,7 +201,7 @@ fn look_and_use(files: &Files) {
     let Ok(disk) = disk(files) else { return };
     let any: Arc<dyn Disk> = Arc::new(disk.clone());
     let clock: Arc<dyn Clock> = Arc::new(siding_sim::Clock::new(1_000_000));
-    let _ = siding_checkpoint::verify(&any, &clock, &|_| ());
+    let _ = siding_checkpoint::verify(&any, None, &clock, &|_| ());
     let Ok(recovery) = options().open_on(Arc::new(disk.clone())) else { return };
     if read(&recovery).is_err() {
         recovery.abandon();

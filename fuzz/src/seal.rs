@@ -1,6 +1,9 @@
 //! Checksums put right: what stands behind them is reached only if they hold.
 
-use siding_wal::format::{BATCH_HEADER_LEN, CONTROL_LEN, CONTROL_SLOT_LEN, HEADER_LEN, LogId};
+use siding_wal::format::{
+    BATCH_HEADER_LEN, CONTROL_LEN, CONTROL_SLOT_LEN, EXTENT_FILE_HEADER_LEN, EXTENT_HEAD_LEN,
+    ExtentPlace, HEADER_LEN, LogId,
+};
 
 const RECORD_HEADER_LEN: usize = 32;
 
@@ -34,6 +37,49 @@ pub(crate) fn control(bytes: &mut [u8]) {
 /// The header of a segment.
 pub(crate) fn segment(bytes: &mut [u8]) {
     seal_front(bytes, HEADER_LEN - 4);
+}
+
+/// The header of an extent file.
+pub(crate) fn extent_file(bytes: &mut [u8]) {
+    seal_front(bytes, EXTENT_FILE_HEADER_LEN - 4);
+}
+
+/// The extent in front of `bytes`, its copies and its table, as it would stand at `place`.
+pub(crate) fn extent(bytes: &mut [u8], place: &ExtentPlace) {
+    let mut table = Vec::new();
+    let mut at = EXTENT_HEAD_LEN;
+    for _ in 0..number(bytes, 28).unwrap_or(0).min(1000) {
+        table.extend_from_slice(&u32::try_from(at).unwrap_or(0).to_le_bytes());
+        let Some(end) = copy(bytes, at) else { break };
+        at = end;
+    }
+    table.resize(table.len().next_multiple_of(8), 0);
+    if let Some(stands) = bytes.get_mut(at..at + table.len()) {
+        stands.copy_from_slice(&table);
+        put(bytes, 32, u32::try_from(at + table.len()).unwrap_or(0));
+    }
+    let len = usize::try_from(number(bytes, 32).unwrap_or(0)).unwrap_or(0);
+    if let Some(body) = bytes.get(EXTENT_HEAD_LEN..len) {
+        let crc = crc32c::crc32c(body);
+        put(bytes, 36, crc);
+    }
+    let crc = crc32c::crc32c(&place.log_id);
+    let crc = crc32c::crc32c_append(crc, &place.at.extent.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, &place.at.offset.to_le_bytes());
+    if let Some(head) = bytes.get(..EXTENT_HEAD_LEN - 4) {
+        let crc = crc32c::crc32c_append(crc, head);
+        put(bytes, EXTENT_HEAD_LEN - 4, crc);
+    }
+}
+
+/// The copy at `at`; returns where it ends.
+fn copy(bytes: &mut [u8], at: usize) -> Option<usize> {
+    let record = at.checked_add(8)?;
+    let len = usize::try_from(number(bytes, record)?).ok()?;
+    let end = record.checked_add(len)?;
+    let crc = crc32c::crc32c(bytes.get(record + RECORD_HEADER_LEN..end)?);
+    put(bytes, record + 24, crc);
+    Some(record + len.next_multiple_of(8))
 }
 
 /// The record in front of `bytes` as it would stand at `lsn`; returns the bytes it takes.

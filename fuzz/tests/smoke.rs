@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
-use siding_fuzz::{IMAGES, batch, image, ops, payloads, record, segment_recovery};
+use siding_fuzz::{IMAGES, batch, extent, image, ops, payloads, record, segment_recovery};
 use siding_sim::Rng;
+use siding_wal::Lsn;
+use siding_wal::format::{ExtentPlace, Kind, Packer, RecordHeader, SPtr, Seed};
 
 /// More address space than this is not asked for, whatever the bytes say. The threads of the
 /// tests take some hundred megabytes of it unasked.
@@ -103,6 +105,31 @@ fn every_payload() {
         let len = 16 + rng.index(560);
         piece(rng, len)
     });
+}
+
+/// An extent with a few copies; its checksums are put right behind what is changed.
+fn copies(rng: &mut Rng) -> Vec<u8> {
+    let number = (1_u64 << 32) | (1 + rng.below(3));
+    let behind = rng.chance(1, 2).then_some((SPtr { extent: number, offset: 8 }, 1, 7));
+    let mut packer = Packer::new(1 + rng.below(3), 1, behind);
+    let unit = 1 + rng.below(3);
+    for lsn in 1..=1 + rng.below(6) {
+        let payload = any_bytes(rng, 60);
+        let header = RecordHeader { unit, ..RecordHeader::of_log(Kind::Data, &payload) };
+        let mut record = header.encode(Seed::new(&[1; 16], 1), Lsn::new(lsn * 512)).to_vec();
+        record.extend_from_slice(&payload);
+        packer.push(Lsn::new(lsn * 512), &record);
+    }
+    let place = ExtentPlace { log_id: [1; 16], at: SPtr { extent: number, offset: 64 } };
+    let mut bytes = vec![1];
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes.extend(packer.seal(&place).1);
+    bytes
+}
+
+#[test]
+fn extents_anywhere() {
+    feed(10_000, extent, copies);
 }
 
 #[test]

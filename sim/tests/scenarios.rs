@@ -1,53 +1,77 @@
-//! The production log under power cuts and failing calls.
+//! The production log under power cuts, failing calls, and two crashes in a row.
+//!
+//! `SIDING_SWEEP=recycle` goes through the scenarios that have this in their names alone, and
+//! `SIDING_SWEEP_SEED` leaves to another seed what is left to chance.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use siding_sim::disk::{FailedSync, Fault};
-use siding_sim::scenario;
-use siding_sim::sweep::Choices;
-use std::time::Instant;
+use siding_sim::scenario::{self, Scenario};
+use siding_sim::sweep::{Choices, Report};
 
-#[test]
-fn sweep_all() {
-    let only = std::env::var("SCENARIO").unwrap_or_default();
-    let mode = std::env::var("MODE").unwrap_or_default();
-    let one_in = std::env::var("ONE_IN").map_or(1, |it| it.parse().unwrap());
-    let unit = std::env::var("UNIT").map_or(512, |it| it.parse().unwrap());
-    let failed = match std::env::var("SYNC").unwrap_or_default().as_str() {
-        "reverted" => FailedSync::Reverted,
-        "scattered" => FailedSync::Scattered,
-        "kept" => FailedSync::Kept,
-        _ => FailedSync::Lost,
-    };
-    let stop = std::env::var("STOP").map_or(2, |it| it.parse().unwrap());
-    let mut reports = Vec::new();
-    for it in scenario::all().into_iter().filter(|it| it.name.contains(&only)) {
-        let start = Instant::now();
-        let sweep = it.write_unit(unit).failed_sync(failed).sweep(1).stop_after(stop);
-        let report = match mode.as_str() {
-            "io" => sweep.choices(Choices::few()).io_errors(&Fault::ALL),
-            "nested" => sweep.choices(Choices::few()).nested(1).nested_one_in(one_in).power_cuts(),
-            "nested-io" => sweep
-                .choices(Choices::few())
-                .nested(1)
-                .nested_one_in(one_in)
-                .io_errors(&[Fault::Eio, Fault::Enospc]),
-            _ => sweep.power_cuts(),
-        };
-        for violation in &report.violations {
-            eprintln!("{violation}");
-        }
-        eprintln!("{} {:?} det {}", it.name, start.elapsed(), report.deterministic);
-        reports.push(report);
+/// Scenarios with segments of 8 MiB, whose checks take long.
+const LARGE: [&str; 3] = ["several_batches", "stale_batches", "filled_in_steps"];
+
+fn seed() -> u64 {
+    std::env::var("SIDING_SWEEP_SEED").map_or(1, |seed| seed.parse().unwrap())
+}
+
+/// Sweeps every scenario so; none may find anything.
+fn nothing_is_found(sweep: impl Fn(Scenario) -> Report) {
+    let only = std::env::var("SIDING_SWEEP").unwrap_or_default();
+    let all = scenario::all().into_iter().filter(|it| it.name.contains(&only));
+    let reports: Vec<Report> = all.map(sweep).collect();
+    println!("{}", Report::table(&reports));
+    assert!(!reports.is_empty(), "no scenario has `{only}` in its name");
+    for report in reports {
+        report.assert_clean();
+        // A log that is created takes its id from the system.
+        assert!(report.deterministic || report.name == "first_open", "{}", report.name);
     }
-    println!("{}", siding_sim::sweep::Report::table(&reports));
 }
 
 #[test]
-fn trace() {
-    let only = std::env::var("SCENARIO").unwrap_or_default();
-    for it in scenario::all().into_iter().filter(|it| it.name == only) {
-        for call in it.trace() {
-            println!("{call}");
+fn power_goes_at_every_boundary() {
+    for unit in [512, 4096] {
+        nothing_is_found(|it| {
+            let it = it.write_unit(unit);
+            let report = it.sweep(seed()).power_cuts();
+            assert_eq!(report.boundaries, it.trace().len() as u64, "{}", it.name);
+            report
+        });
+    }
+}
+
+/// A crash at every boundary, and another one at every boundary of the restart behind it. Of the
+/// second ones of large logs, one in twenty.
+#[test]
+fn power_goes_twice_at_every_pair_of_boundaries() {
+    nothing_is_found(|it| {
+        if LARGE.contains(&it.name) {
+            return it.two_crashes(seed()).nested_one_in(20).power_cuts();
         }
+        let report = it.two_crashes(seed()).power_cuts();
+        let (second, first) = (report.nested, report.boundaries);
+        assert!(second > 20 * first, "{}: {second} disks behind a second crash", it.name);
+        report
+    });
+}
+
+#[test]
+fn every_call_fails_once_and_for_ever() {
+    let faults = [Fault::Eio, Fault::Enospc];
+    nothing_is_found(|it| it.sweep(seed()).choices(Choices::few()).io_errors(&faults));
+}
+
+/// Large logs, with several batches that wait for one sync, on direct I/O alone.
+#[test]
+fn syncs_fail_in_every_way() {
+    for way in [FailedSync::Reverted, FailedSync::Scattered, FailedSync::Kept] {
+        nothing_is_found(|it| {
+            if LARGE.contains(&it.name) && way != FailedSync::Scattered {
+                return Report { deterministic: true, ..Report::default() };
+            }
+            let sweep = it.failed_sync(way).sweep(seed()).choices(Choices::few());
+            sweep.io_errors(&[Fault::Eio])
+        });
     }
 }

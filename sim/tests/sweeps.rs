@@ -7,8 +7,9 @@ use siding_sim::disk::Fault;
 use siding_sim::sweep::{Choices, Report};
 use siding_sim::{SimDisk, Sweep, Trouble};
 use siding_wal::disk::{AlignedBuf, Disk};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use toy::{Defect, Promise};
 
@@ -159,6 +160,41 @@ fn what_a_check_promised_must_hold_too() {
     let report = sweep.nested(1).power_cuts();
     assert!(report.violations.iter().all(|violation| violation.what == "a is gone"));
     assert!(report.broken > 0);
+}
+
+#[test]
+fn power_goes_at_every_pair_of_boundaries() {
+    const CALLS: u64 = 3;
+    let write = |disk: &SimDisk| -> std::io::Result<()> {
+        let file = disk.open("a")?;
+        let bytes = AlignedBuf::zeroed(512);
+        (0..CALLS).try_for_each(|place| file.write_at(place * 512, &[&bytes], false))
+    };
+    // The call in which the power went; none: it did not.
+    let cut = |disk: &SimDisk| disk.is_off().then(|| disk.calls() - 1);
+    let pairs = Mutex::new(BTreeSet::new());
+    let scenario = |disk: Arc<SimDisk>| {
+        let _ = write(&disk);
+        vec![cut(&disk)]
+    };
+    let check = |disk: Arc<SimDisk>, ways: &mut Vec<Option<u64>>| {
+        if let [first, second] = ways[..] {
+            pairs.lock().unwrap().insert((first, second));
+        }
+        let written = write(&disk);
+        ways.push(cut(&disk));
+        Ok(written?)
+    };
+    let start = SimDisk::new(1);
+    let file = start.create("a").unwrap();
+    file.write_at(0, &[&AlignedBuf::zeroed(4 * 512)], true).unwrap();
+    start.sync_dir().unwrap();
+    let sweep = Sweep::new("", start, scenario, check).choices(Choices::few()).nested(1);
+    sweep.power_cuts().assert_clean();
+    drop(sweep);
+    let boundaries = || (0..CALLS).map(Some).chain([None]);
+    let due = boundaries().flat_map(|one| boundaries().map(move |two| (one, two)));
+    assert_eq!(pairs.into_inner().unwrap(), due.collect());
 }
 
 #[test]

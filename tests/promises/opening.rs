@@ -116,3 +116,14 @@ fn redo_reads_blocks_and_not_records() -> Result<()> {
     assert!(reads < 1_000, "{reads} reads for 3000 units");
     Ok(())
 }
+
+#[test]
+fn no_log_is_created_beside_the_extents_of_a_lost_one() -> Result<()> {
+    let disk = SimDisk::new(1);
+    let name = "0000000100000001.ext";
+    disk.create(name).map_err(|cause| siding::Error::io("an extent file", cause))?;
+    let Err(error) = recover(&disk) else { panic!("a log was created") };
+    assert_eq!(error.kind(), ErrorKind::ForeignFile, "{error}");
+    assert!(error.to_string().contains(name) && error.advice().is_some(), "{error}");
+    Ok(())
+}

@@ -92,3 +92,63 @@ fn back_out_returns_once_the_unit_is_undone_also_when_memory_was_full() -> Resul
     assert!(log.units().iter().all(|unit| unit.unit != id));
     Ok(())
 }
+
+#[test]
+fn units_that_were_dropped_are_undone_before_a_close() -> Result<()> {
+    let (disk, undone) = (SimDisk::new(1), Arc::default());
+    let log = repeating(quiet(), &disk, &undone)?;
+    for number in 0..3_u8 {
+        let mut unit = log.begin()?;
+        unit.append(&[number])?;
+        unit.append(&[number])?;
+        drop(unit);
+    }
+    log.close()?;
+    assert_eq!(undone.load(Ordering::Relaxed), 6);
+    let recovery = quiet().open_on(Arc::new(disk.clone()))?;
+    assert!(recovery.report().clean && recovery.in_flight().is_empty());
+    Ok(())
+}
+
+/// What a handler is told that uses the log it undoes: it runs once, for a unit that is backed
+/// out.
+fn told_inside(
+    call: impl Fn(&Log) -> Option<ErrorKind> + Send + Sync + 'static,
+) -> Result<Option<ErrorKind>> {
+    let disk = SimDisk::new(1);
+    let (handle, said) = (Arc::new(Mutex::new(None::<Log>)), Arc::new(Mutex::new(None)));
+    let (inner, heard) = (Arc::clone(&handle), Arc::clone(&said));
+    let options = quiet().discipline(Discipline::RepeatHistory).undo(move |record| {
+        let log = inner.lock().ok().and_then(|mut log| log.take());
+        if let (Some(log), Ok(mut heard)) = (log, heard.lock()) {
+            *heard = call(&log);
+        }
+        Ok(record.payload().to_vec())
+    });
+    let log = options.open_on(Arc::new(disk.clone()))?.finish()?;
+    drop(handle.lock().map(|mut handle| handle.replace(log.clone())));
+    let mut unit = log.begin()?;
+    unit.append(b"1")?;
+    unit.back_out()?;
+    log.close()?;
+    let said = said.lock().map(|said| *said);
+    Ok(said.unwrap_or_default())
+}
+
+#[test]
+fn a_handler_that_asks_for_a_close_is_told_what_is_in_flight() -> Result<()> {
+    let said = told_inside(|log| log.close().err().map(|error| error.kind()))?;
+    assert_eq!(said, Some(ErrorKind::InUse));
+    Ok(())
+}
+
+#[test]
+fn a_handler_that_would_wait_for_itself_is_told_so() -> Result<()> {
+    let said = told_inside(|log| {
+        let mut unit = log.begin().ok()?;
+        unit.append(b"2").ok()?;
+        unit.back_out().err().map(|error| error.kind())
+    })?;
+    assert_eq!(said, Some(ErrorKind::WouldBlock));
+    Ok(())
+}

@@ -98,6 +98,8 @@ impl World {
             .discipline(self.shape.discipline)
             .durability(self.shape.durability)
             .keypoint_bytes(self.shape.keypoint_bytes)
+            // What is trimmed when is held against a model that knows no moves.
+            .forks(false)
             .undo(move |record| {
                 undone.lock().unwrap().push((record.unit(), record.lsn()));
                 Ok(record.payload().to_vec())

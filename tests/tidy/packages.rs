@@ -45,6 +45,27 @@ pub(crate) fn dependencies(manifest: &Source) -> Vec<Dependency> {
     found
 }
 
+/// Lines that name the feature `feature`, but for those that say what it switches on: nobody gets
+/// it without asking for it by its name.
+pub(crate) fn implied(manifest: &Source, feature: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut section = "";
+    let mut offset = 0;
+    for line in manifest.text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        if trimmed.starts_with('[') {
+            section = trimmed;
+        }
+        let own = trimmed.split('=').next().is_some_and(|name| bare(name) == feature);
+        let says = section == "[features]" && own;
+        if trimmed.contains(feature) && !trimmed.starts_with('#') && !says {
+            found.push(manifest.at(offset, &format!("`{feature}` is switched on for others")));
+        }
+        offset += line.len();
+    }
+    found
+}
+
 fn bare(name: &str) -> String {
     name.trim().trim_matches('"').to_owned()
 }

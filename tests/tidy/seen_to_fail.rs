@@ -1,7 +1,7 @@
 //! Each rule, on a snippet that breaks it and on one that only looks so.
 
 use crate::lexer::Source;
-use crate::{empty_names, rooms_off_the_map, rules, unreasoned, upward_arrows};
+use crate::{empty_names, packages, rooms_off_the_map, rules, unreasoned, upward_arrows};
 
 /// The lines at which a rule finds something in `text`, as a file at `path`.
 fn lines(path: &str, text: &str, rule: impl Fn(&Source) -> Vec<String>) -> Vec<usize> {
@@ -37,6 +37,16 @@ fn dependencies() {
     let text = "[package]\nname = \"siding\"\n[dependencies]\nleft-pad = \"1\"\ncrc32c = \"1\"\n\
                 siding-wal.workspace = true\n";
     assert_eq!(lines("Cargo.toml", text, |file| unreasoned(file, "`crc32c` because")), [4]);
+}
+
+#[test]
+fn implied_features() {
+    let of = |text: &str| lines("x/Cargo.toml", text, |it| packages::implied(it, "seeded-bugs"));
+    let text = "[features]\n# seeded-bugs\nseeded-bugs = [\"a/seeded-bugs\"]\nb = []\n";
+    assert_eq!(of(text), []);
+    assert_eq!(of("[features]\nseeded-bugs = []\ndefault = [\"seeded-bugs\"]\n"), [3]);
+    assert_eq!(of("[dependencies]\na = { path = \"a\", features = [\"seeded-bugs\"] }\n"), [2]);
+    assert_eq!(of("[dependencies.a]\nfeatures = [\"seeded-bugs\"]\n"), [2]);
 }
 
 #[test]

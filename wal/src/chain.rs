@@ -3,9 +3,10 @@
 //! A compensation record says what is left to undo: a walk over *effects* skips everything above
 //! its `undo_next` (ARIES, Mohan et al. 1992), a walk over *records* skips nothing.
 
-use crate::format::{Compensation, Kind, RecordHeader};
+use crate::format::{Compensation, Extent, Kind, RecordHeader, SPtr, wide};
 use crate::stream::RecordBuf;
 use crate::{Error, ErrorKind, Lsn, Result};
+use std::sync::Arc;
 
 /// Gives single records.
 pub trait Fetch {
@@ -15,55 +16,145 @@ pub trait Fetch {
     ///
     /// `Trimmed`, `NotFound`, or what is wrong with the record.
     fn fetch(&self, lsn: Lsn, into: &mut RecordBuf) -> Result<RecordHeader>;
+
+    /// Where the moved records of `unit` are read.
+    ///
+    /// # Errors
+    ///
+    /// `Missing` if there is no secondary log here.
+    fn copies(&self, unit: u64) -> Result<Arc<dyn Copies>> {
+        let what =
+            format!("records of unit {unit:#x} stand on the secondary log, which is not here");
+        Err(Error::new(ErrorKind::Missing, what)
+            .advise("open the log with the directory of its secondary log"))
+    }
 }
 
-/// A walk along a chain. One record is in memory at a time.
+/// Gives the copies of moved records: the secondary log.
+pub trait Copies: Send + Sync + std::fmt::Debug {
+    /// Reads and verifies the extent of `unit` at `at`.
+    ///
+    /// # Errors
+    ///
+    /// `Missing` or `Corrupt`, with unit, file, and which records are concerned.
+    fn extent(&self, unit: u64, at: SPtr) -> Result<Arc<Extent>>;
+}
+
+/// Where a unit's chain begins, and where it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ChainStart {
+    /// The unit.
+    pub unit: u64,
+    /// Its newest record on the main log.
+    pub head: Lsn,
+    /// Its oldest record on the main log that was not moved; head < floor: there is none.
+    pub floor: Lsn,
+    /// The newest extent with its moved records.
+    pub sec: SPtr,
+}
+
+impl ChainStart {
+    /// Where the part on the main log ends.
+    fn floor(&self) -> Lsn {
+        if crate::seeded!(NoSubtract) { Lsn::new(1) } else { self.floor }
+    }
+}
+
+/// Where a walk stands: on the main log, or at a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Main(Lsn),
+    /// The extent, and how many of its copies are still to come; all, before it is read.
+    Copies(SPtr, Option<usize>),
+}
+
+/// A walk along a chain, newest to oldest: on the main log down to the floor, fork records passed
+/// over, then along the extents (GB2301910). One record, or one extent, is in memory at a time.
 #[derive(Debug)]
 pub struct Walk {
-    unit: u64,
-    next: Lsn,
-    floor: Lsn,
+    start: ChainStart,
+    next: Link,
     /// Records above this one were undone.
     skip_above: Lsn,
+    /// Records up to this one are left out.
+    above: Lsn,
     effects: bool,
+    extent: Option<(SPtr, Arc<Extent>)>,
     buf: RecordBuf,
 }
 
+/// Where a walk was: [`Walk::resume`] goes on there.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    next: Link,
+    skip_above: Lsn,
+}
+
 impl Walk {
-    /// Every record of `unit` from `head` down to `floor`, fork records left out.
+    /// Every record of the chain, fork records left out.
     #[must_use]
-    pub fn records(unit: u64, head: Lsn, floor: Lsn) -> Self {
-        let buf = RecordBuf::new();
-        Self { unit, next: head, floor, skip_above: Lsn::MAX, effects: false, buf }
+    pub fn records(start: ChainStart) -> Self {
+        Self {
+            start,
+            next: Link::Main(start.head),
+            skip_above: Lsn::MAX,
+            above: Lsn::ZERO,
+            effects: false,
+            extent: None,
+            buf: RecordBuf::new(),
+        }
     }
 
     /// Only DATA that no compensation record has undone.
     #[must_use]
-    pub fn effects(unit: u64, head: Lsn, floor: Lsn) -> Self {
-        Self { effects: true, ..Self::records(unit, head, floor) }
+    pub fn effects(start: ChainStart) -> Self {
+        Self { effects: true, ..Self::records(start) }
+    }
+
+    /// The same, as if the chain ended at `newest`: what was written later is left out, wherever
+    /// it lies.
+    #[must_use]
+    pub fn up_to(mut self, newest: Lsn) -> Self {
+        self.skip_above = newest;
+        self
+    }
+
+    /// The same, as if the chain began behind `oldest`: that record and all before it are left out.
+    #[must_use]
+    pub fn above(mut self, oldest: Lsn) -> Self {
+        self.above = oldest;
+        self
     }
 
     /// Begins anew with another chain, and keeps what it has read: chains often lie side by side.
-    fn restart(&mut self, unit: u64, head: Lsn, floor: Lsn) {
-        (self.unit, self.next, self.floor) = (unit, head, floor);
-        self.skip_above = Lsn::MAX;
+    fn restart(&mut self, start: ChainStart, newest: Lsn) {
+        self.start = start;
+        self.next = Link::Main(start.head);
+        self.skip_above = newest;
     }
 
-    /// Where the walk goes on, and above which position everything was undone.
+    /// Where the walk goes on.
     #[must_use]
-    pub fn position(&self) -> (Lsn, Lsn) {
-        (self.next, self.skip_above)
+    pub fn position(&self) -> Position {
+        Position { next: self.next, skip_above: self.skip_above }
     }
 
     /// Goes on at a position that [`Walk::position`] gave.
-    pub fn resume(&mut self, position: (Lsn, Lsn)) {
-        (self.next, self.skip_above) = position;
+    pub fn resume(&mut self, position: Position) {
+        self.next = position.next;
+        self.skip_above = position.skip_above;
     }
 
     /// The payload of the record that [`Walk::step`] gave last.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.buf.payload()
+    }
+
+    /// The record that [`Walk::step`] gave last as it stood: header and payload.
+    #[must_use]
+    pub fn record(&self) -> &[u8] {
+        self.buf.record()
     }
 
     /// The next older record; none at the end of the chain.
@@ -73,16 +164,7 @@ impl Walk {
     /// What [`Fetch::fetch`] says; [`ErrorKind::Corrupt`] if the chain leads to a record of
     /// another unit, or does not lead backward.
     pub fn step(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
-        while !self.next.is_zero() && self.next >= self.floor {
-            let lsn = self.next;
-            let header = source.fetch(lsn, &mut self.buf).map_err(|error| self.gone(lsn, error))?;
-            if header.unit != self.unit || header.prev >= lsn {
-                let what = format!("the chain of unit {:#x} is broken", self.unit);
-                return Err(Error::new(ErrorKind::Corrupt, what)
-                    .at(lsn)
-                    .advise("restore the file from a copy of the directory"));
-            }
-            self.next = header.prev;
+        while let Some((lsn, header)) = self.older(source)? {
             if header.kind == Kind::Fork {
                 continue;
             }
@@ -104,15 +186,69 @@ impl Walk {
         }
         Ok(None)
     }
-}
 
-impl Walk {
+    /// The next older record, whatever it is.
+    fn older(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
+        loop {
+            match self.next {
+                Link::Main(lsn) if !lsn.is_zero() && lsn >= self.start.floor() => {
+                    if lsn <= self.above {
+                        return Ok(None);
+                    }
+                    return self.on_main(lsn, source).map(Some);
+                }
+                Link::Main(_) => self.next = Link::Copies(self.start.sec, None),
+                Link::Copies(at, _) if at == SPtr::NONE => return Ok(None),
+                Link::Copies(at, left) => {
+                    let extent = self.load(at, source)?;
+                    match left.unwrap_or_else(|| extent.len()).checked_sub(1) {
+                        None => self.next = Link::Copies(extent.head.parent, None),
+                        Some(index) => {
+                            self.next = Link::Copies(at, Some(index));
+                            let Some(copied) = extent.get(index) else { continue };
+                            if copied.lsn <= self.above {
+                                return Ok(None);
+                            }
+                            let found = (copied.lsn, copied.header);
+                            self.buf.take_copy(extent, index);
+                            return Ok(Some(found));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_main(&mut self, lsn: Lsn, source: &dyn Fetch) -> Result<(Lsn, RecordHeader)> {
+        let header = source.fetch(lsn, &mut self.buf).map_err(|error| self.gone(lsn, error))?;
+        if header.unit != self.start.unit || header.prev >= lsn {
+            let what = format!("the chain of unit {:#x} is broken", self.start.unit);
+            return Err(Error::new(ErrorKind::Corrupt, what)
+                .at(lsn)
+                .advise("restore the file from a copy of the directory"));
+        }
+        self.next = Link::Main(header.prev);
+        Ok((lsn, header))
+    }
+
+    fn load(&mut self, at: SPtr, source: &dyn Fetch) -> Result<Arc<Extent>> {
+        if let Some((held, extent)) = &self.extent
+            && *held == at
+            && extent.head.unit == self.start.unit
+        {
+            return Ok(Arc::clone(extent));
+        }
+        let extent = source.copies(self.start.unit)?.extent(self.start.unit, at)?;
+        self.extent = Some((at, Arc::clone(&extent)));
+        Ok(extent)
+    }
+
     /// A chain leads to records: where there is none, one was.
     fn gone(&self, lsn: Lsn, error: Error) -> Error {
         if error.kind() != ErrorKind::NotFound {
             return error;
         }
-        let what = format!("a record of unit {:#x} is damaged", self.unit);
+        let what = format!("a record of unit {:#x} is damaged", self.start.unit);
         Error::new(ErrorKind::Corrupt, what)
             .at(lsn)
             .caused_by(error)
@@ -120,48 +256,58 @@ impl Walk {
     }
 }
 
-/// How many positions of a chain are in memory at once when it is read oldest first.
+/// How many records of a chain are held in memory at once when it is read oldest first.
 const WINDOW: usize = 1 << 16;
 
-/// A chain's effects, oldest to newest.
+/// A chain's effects, or all its records, oldest to newest.
 ///
 /// The chain leads backward, so it is walked once to the end, remembering one position in every
-/// window, and then window by window from the oldest on: memory is bounded by a window and sixteen
-/// bytes for each window more. A chain of one window is walked once.
+/// window, and then window by window from the oldest on: memory is bounded by a window and a few
+/// bytes for each window more.
 #[derive(Debug)]
 pub struct Forward {
     walk: Walk,
-    /// Where each window but those that were read starts, newest first.
-    windows: Vec<(Lsn, Lsn)>,
+    /// Where each window starts, newest first.
+    windows: Vec<Position>,
     /// The window at hand, newest first.
-    lsns: Vec<Lsn>,
+    links: Vec<(Lsn, Link)>,
+    extent: Option<(SPtr, Arc<Extent>)>,
+    buf: RecordBuf,
     started: bool,
 }
 
 impl Forward {
-    /// The effects of `unit` from `head` down to `floor`.
+    /// The effects of a unit up to `newest`.
     #[must_use]
-    pub fn new(unit: u64, head: Lsn, floor: Lsn) -> Self {
+    pub fn new(start: ChainStart, newest: Lsn) -> Self {
         Self {
-            walk: Walk::effects(unit, head, floor),
+            walk: Walk::effects(start).up_to(newest),
             windows: Vec::new(),
-            lsns: Vec::new(),
+            links: Vec::new(),
+            extent: None,
+            buf: RecordBuf::new(),
             started: false,
         }
     }
 
+    /// Every record of a chain, fork records left out.
+    #[must_use]
+    pub fn records(start: ChainStart) -> Self {
+        Self { walk: Walk::records(start), ..Self::new(start, Lsn::MAX) }
+    }
+
     /// Begins anew with the effects of another unit, and keeps what was read.
-    pub fn restart(&mut self, unit: u64, head: Lsn, floor: Lsn) {
-        self.walk.restart(unit, head, floor);
+    pub fn restart(&mut self, start: ChainStart, newest: Lsn) {
+        self.walk.restart(start, newest);
         self.windows.clear();
-        self.lsns.clear();
+        self.links.clear();
         self.started = false;
     }
 
     /// The payload of the record that [`Forward::step`] gave last.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.walk.payload()
+        self.buf.payload()
     }
 
     /// The next newer record; none behind the newest.
@@ -174,75 +320,50 @@ impl Forward {
             self.started = true;
             self.survey(source)?;
         }
-        if self.lsns.is_empty() {
+        if self.links.is_empty() {
             let Some(window) = self.windows.pop() else { return Ok(None) };
             self.walk.resume(window);
             for _ in 0..WINDOW {
                 let Some((lsn, _)) = self.walk.step(source)? else { break };
-                self.lsns.push(lsn);
+                let link = match self.walk.next {
+                    Link::Copies(at, Some(index)) => Link::Copies(at, Some(index)),
+                    _ => Link::Main(lsn),
+                };
+                self.links.push((lsn, link));
             }
         }
-        let Some(lsn) = self.lsns.pop() else { return Ok(None) };
-        Ok(Some((lsn, source.fetch(lsn, &mut self.walk.buf)?)))
+        let Some((lsn, link)) = self.links.pop() else { return Ok(None) };
+        let header = match link {
+            Link::Copies(at, Some(index)) => self.copy(at, index, source)?,
+            _ => source.fetch(lsn, &mut self.buf)?,
+        };
+        Ok(Some((lsn, header)))
     }
 
-    /// Walks to the oldest record: its window is at hand then, and where the others start is
-    /// known.
+    fn copy(&mut self, at: SPtr, index: usize, source: &dyn Fetch) -> Result<RecordHeader> {
+        let unit = self.walk.start.unit;
+        let extent = match &self.extent {
+            Some((held, extent)) if *held == at && extent.head.unit == unit => Arc::clone(extent),
+            _ => source.copies(unit)?.extent(unit, at)?,
+        };
+        self.extent = Some((at, Arc::clone(&extent)));
+        let header = extent.get(index).map(|copied| copied.header);
+        self.buf.take_copy(extent, index);
+        header
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "an extent has fewer copies than it had"))
+    }
+
     fn survey(&mut self, source: &dyn Fetch) -> Result<()> {
-        let mut start = self.walk.position();
+        let mut count = 0_u64;
         loop {
             let position = self.walk.position();
-            let Some((lsn, _)) = self.walk.step(source)? else { return Ok(()) };
-            if self.lsns.len() == WINDOW {
-                self.windows.push(start);
-                self.lsns.clear();
-                start = position;
+            if self.walk.step(source)?.is_none() {
+                return Ok(());
             }
-            self.lsns.push(lsn);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Fetch, Forward, WINDOW};
-    use crate::format::{Kind, RecordHeader};
-    use crate::stream::RecordBuf;
-    use crate::{Lsn, Result};
-    use std::cell::Cell;
-
-    /// A unit of so many records, at every eighth position; counts what it is asked for.
-    #[derive(Default)]
-    struct Chain {
-        fetched: Cell<usize>,
-    }
-
-    fn at(record: usize) -> Lsn {
-        Lsn::new(crate::format::wide(record) * 8)
-    }
-
-    impl Fetch for Chain {
-        fn fetch(&self, lsn: Lsn, _: &mut RecordBuf) -> Result<RecordHeader> {
-            self.fetched.set(self.fetched.get() + 1);
-            let prev = Lsn::new(lsn.get() - 8);
-            Ok(RecordHeader { unit: 7, prev, ..RecordHeader::of_log(Kind::Data, &[]) })
-        }
-    }
-
-    #[test]
-    fn a_chain_is_read_forward_over_any_number_of_windows() {
-        for count in [0, 1, 2, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW, 2 * WINDOW + 5] {
-            let source = Chain::default();
-            let mut forward = Forward::new(7, at(count), Lsn::ZERO);
-            for record in 1..=count {
-                let step = forward.step(&source).unwrap();
-                assert_eq!(step.map(|(lsn, _)| lsn), Some(at(record)), "of {count}");
+            if count.is_multiple_of(wide(WINDOW)) {
+                self.windows.push(position);
             }
-            assert!(forward.step(&source).unwrap().is_none());
-            // Each record once to learn where it stands and once to be given; those of all
-            // windows but the oldest once more.
-            let walks = if count <= WINDOW { 2 } else { 3 };
-            assert!(source.fetched.get() <= walks * count, "{} of {count}", source.fetched.get());
+            count += 1;
         }
     }
 }

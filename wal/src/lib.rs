@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(all(feature = "seeded-bugs", not(debug_assertions)))]
+compile_error!("`seeded-bugs` is for tests: no build without debug assertions has it");
+
 /// Whether a bug is seeded here: never, without the feature `seeded-bugs`.
 #[cfg(not(feature = "seeded-bugs"))]
 #[doc(hidden)]
@@ -32,6 +35,7 @@ pub mod format;
 mod lsn;
 pub mod read;
 #[cfg(feature = "seeded-bugs")]
+#[doc(hidden)]
 pub mod seeded;
 pub mod stream;
 pub mod units;

@@ -22,25 +22,53 @@ pub enum Bug {
     RecycledNameUnsynced,
     /// The old header of a recycled segment is overwritten, and that is not synced.
     RecycledHeaderUnsynced,
+    /// What a killed process left in the page cache is believed as it is.
+    FoundNotSynced,
+    /// An open does not sync the name of a prepared file that it finds.
+    FoundNameUnsynced,
+    /// A batch says that what was written before it was durable.
+    WrittenIsVouchedFor,
     /// Checksums and the scan do not look at incarnations.
     StaleSegmentAccepted,
     /// The block that unit ids are taken from is not written down.
     UnitBlockUnsynced,
     /// A unit pins nothing once its END is appended.
     EndUnpinsEarly,
+    /// Trimming forgets what live units need.
+    TrimForgetsUnits,
+    /// A keypoint counts before it is durable.
+    KeypointNotDurable,
     /// Log is trimmed as a keypoint that is not written yet would allow.
     TrimPastKeypoint,
     /// Trimming forgets that committed units may need records below the redo position.
     TrimForgetsCommits,
     /// A keypoint lists no COMMIT minima.
     KeypointForgetsCommitMinima,
+    /// The next open leaves the mark of a clean close where it is.
+    CleanMarkStays,
     /// The control file calls a close clean before CLOSE is durable.
     CleanBeforeClose,
+    /// A fork record is appended before the copies it points to are synced.
+    ForkBeforeSync,
+    /// Trimming passes originals whose fork record is not durable.
+    TrimBeforeForkDurable,
+    /// A walk does not stop at the floor.
+    NoSubtract,
+    /// Extents are free once END is appended.
+    FreeBeforeEndDurable,
+    /// The copies of a second move do not lead to those of the first.
+    SecondForkNoLink,
+    /// A compaction frees the old extents before the fork record is durable.
+    CompactFreeEarly,
+    /// A unit that ends forgets what its fork record pins.
+    EndDropsForkPin,
+    /// The extents of a committed unit are free at END, whatever redo may need.
+    FreeAtEndNotAtRedo,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeSync,
         Self::RetriedFsync,
         Self::FillSyncIgnored,
@@ -48,13 +76,27 @@ impl Bug {
         Self::NoDirectorySync,
         Self::RecycledNameUnsynced,
         Self::RecycledHeaderUnsynced,
+        Self::FoundNotSynced,
+        Self::FoundNameUnsynced,
+        Self::WrittenIsVouchedFor,
         Self::StaleSegmentAccepted,
         Self::UnitBlockUnsynced,
         Self::EndUnpinsEarly,
+        Self::TrimForgetsUnits,
+        Self::KeypointNotDurable,
         Self::TrimPastKeypoint,
         Self::TrimForgetsCommits,
         Self::KeypointForgetsCommitMinima,
+        Self::CleanMarkStays,
         Self::CleanBeforeClose,
+        Self::ForkBeforeSync,
+        Self::TrimBeforeForkDurable,
+        Self::NoSubtract,
+        Self::FreeBeforeEndDurable,
+        Self::SecondForkNoLink,
+        Self::CompactFreeEarly,
+        Self::EndDropsForkPin,
+        Self::FreeAtEndNotAtRedo,
     ];
 }
 

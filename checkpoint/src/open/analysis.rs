@@ -1,12 +1,15 @@
 //! Analysis: the unit table from the last complete keypoint on (ARIES, Mohan et al. 1992).
 
 use crate::keypoint::Table;
-use siding_wal::format::{Decision, Discipline, Kind, MarkPayload, RecordHeader, wide};
+use siding_wal::format::{
+    Decision, DirectoryChunk, Discipline, Kind, MarkPayload, RecordHeader, wide,
+};
 use siding_wal::read::{Step, Survey};
 use siding_wal::stream::Bounds;
 use siding_wal::units::Units;
 use siding_wal::write::Commits;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::collections::BTreeMap;
 
 /// What the scan has rebuilt so far.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub(crate) struct Analysis {
     since: Commits,
     /// Oldest position, last complete keypoint, redo position.
     pub(crate) bounds: Bounds,
+    /// Where the first chunk of each segment's directory stands.
+    pub(crate) directories: BTreeMap<u64, Lsn>,
     /// The last time a MARK carried.
     pub(crate) marked_ms: u64,
     /// Where the scan began.
@@ -42,6 +47,8 @@ pub(crate) fn base(found: &Survey) -> Result<Analysis> {
         bounds: Bounds { oldest: found.oldest, ..Bounds::default() },
         ..Analysis::default()
     };
+    // Before the first record is applied: the table notes which segment each lies in.
+    analysis.units.set_segment_size(analysis.segment_size);
     if found.keypoint.0.is_zero() {
         return Ok(analysis);
     }
@@ -96,6 +103,10 @@ impl Analysis {
         self.bounds.keypoint_end = table.end;
         self.bounds.redo = self.bounds.redo.max(table.redo);
         self.bounds.oldest = self.bounds.oldest.max(table.oldest);
+        self.units.redo_carried(self.bounds.redo, Lsn::ZERO);
+        for segment in table.segments.iter().filter(|segment| !segment.directory.is_zero()) {
+            self.directories.insert(segment.number, segment.directory);
+        }
         self.commits = Commits::default();
         for segment in table.segments.iter().filter(|segment| segment.commit_low < Lsn::MAX) {
             let behind = segment.number.saturating_add(1).saturating_mul(self.segment_size);
@@ -117,6 +128,14 @@ impl Analysis {
                 let next = lsn.plus(wide(header.padded_len()));
                 self.commits.note(next, decision.oldest);
                 self.since.note(next, decision.oldest);
+            }
+            Kind::Directory => {
+                // A hint: one that cannot be read is not there.
+                if let Ok(chunk) = DirectoryChunk::decode(payload)
+                    && chunk.index == 0
+                {
+                    self.directories.insert(chunk.segment, lsn);
+                }
             }
             Kind::Mark | Kind::Close => {
                 if let Ok(mark) = MarkPayload::decode(payload) {
@@ -156,7 +175,7 @@ impl Analysis {
         }
         // Nothing at or above the redo position was ever trimmed, whatever is there now.
         let live = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
-        let need = live.min(self.pinned_by_commits()).min(self.bounds.redo.max(self.bounds.oldest));
+        let need = live.min(self.pinned_by_commits()).min(self.bounds.redo);
         if need < reach {
             let missing = reach.since(need).div_ceil(self.segment_size.max(1));
             let what = format!("{missing} segments that are still needed are missing");

@@ -6,7 +6,9 @@
 
 use super::{Config, Report, settings};
 use siding_wal::disk::{AlignedBuf, Clock, Disk};
-use siding_wal::format::{ControlSlot, HEADER_LEN, SegmentHeader, segment_file_name, size};
+use siding_wal::format::{
+    ControlSlot, HEADER_LEN, SegmentHeader, parse_extent_name, segment_file_name, size,
+};
 use siding_wal::read::{Identity, Segment, Segments, Survey};
 use siding_wal::seeded;
 use siding_wal::stream::{
@@ -28,15 +30,20 @@ pub(super) fn check(disk: &dyn Disk, found: &Survey, config: &Config) -> Result<
         return Err(named(Error::new(ErrorKind::NotFound, "there is no log in the directory"))
             .advise("name the directory of a log, or have one created"));
     }
-    let stranger = found.strangers.iter().find(|name| *name != "lost+found");
-    match stranger {
-        Some(name) => {
-            let what = format!("the directory holds `{name}`, and no log");
-            Err(named(Error::new(ErrorKind::ForeignFile, what))
-                .advise("give the log a directory of its own"))
-        }
-        None => Ok(()),
+    if let Some(name) = found.strangers.iter().find(|name| *name != "lost+found") {
+        let what = format!("the directory holds `{name}`, and no log");
+        return Err(named(Error::new(ErrorKind::ForeignFile, what))
+            .advise("give the log a directory of its own"));
     }
+    let names =
+        disk.list().map_err(|cause| named(Error::io("the directory cannot be listed", cause)))?;
+    // Moves come long after the log was created: this one is not here any more.
+    if let Some((name, _)) = names.iter().find(|(name, _)| parse_extent_name(name).is_some()) {
+        let what = format!("the directory holds `{name}` of a secondary log, and not its log");
+        return Err(named(Error::new(ErrorKind::ForeignFile, what))
+            .advise("put the segments of its log back, or give the log a directory of its own"));
+    }
+    Ok(())
 }
 
 /// Creates the log.

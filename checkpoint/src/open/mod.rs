@@ -20,11 +20,16 @@ mod create;
 mod place;
 
 use crate::undo::UndoHandler;
+use siding_fork::DEFAULT_PACE;
+use siding_fork::policy;
+use siding_fork::pool::{Pool, PoolConfig};
 use siding_wal::disk::{Clock, DirLock, Disk, LockError};
 use siding_wal::format::Discipline;
 use siding_wal::read::{Decision, Step, Survey, Verdict, survey};
+use siding_wal::seeded;
 use siding_wal::stream::{Settings, Stream};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use analysis::Analysis;
@@ -44,6 +49,12 @@ pub struct Config {
     pub max_record: usize,
     /// The most that the log's files may take together.
     pub max_log_bytes: Option<u64>,
+    /// Where the secondary log lies; none: beside the main log.
+    pub secondary: Option<Arc<dyn Disk>>,
+    /// The most that the secondary log's files may take together.
+    pub max_secondary_bytes: Option<u64>,
+    /// When units are moved.
+    pub forks: ForkConfig,
     /// The discipline of a new log; none: deferred apply, or what the log has.
     pub discipline: Option<Discipline>,
     /// The write unit; none: the device's safe one.
@@ -68,6 +79,9 @@ impl Default for Config {
             ring_size: 32 << 20,
             max_record: 16 << 20,
             max_log_bytes: None,
+            secondary: None,
+            max_secondary_bytes: None,
+            forks: ForkConfig::default(),
             discipline: None,
             write_unit: None,
             keypoint_bytes: 64 << 20,
@@ -76,6 +90,28 @@ impl Default for Config {
             undo: None,
             progress: None,
         }
+    }
+}
+
+/// When units are moved to the secondary log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForkConfig {
+    /// Whether units are moved by themselves; else only who asks for it moves one.
+    pub automatic: bool,
+    /// The least main log bytes freed for each byte copied.
+    pub benefit: u64,
+    /// Above this many retained bytes any benefit is good enough.
+    pub soft_limit: Option<u64>,
+    /// Bytes copied a second, at most.
+    pub rate: u64,
+    /// A unit in flight that has written nothing for so many milliseconds is idle.
+    pub idle_ms: u64,
+}
+
+impl Default for ForkConfig {
+    fn default() -> Self {
+        let policy::Settings { ratio, idle_ms, .. } = policy::Settings::default();
+        Self { automatic: true, benefit: ratio, soft_limit: None, rate: DEFAULT_PACE, idle_ms }
     }
 }
 
@@ -92,6 +128,9 @@ pub struct Progress {
 
 /// Write units in a segment, at least.
 const UNITS_A_SEGMENT: u64 = 4;
+
+/// A file of the secondary log takes no more extents once it is this long.
+const EXTENT_FILE: u64 = 8 << 20;
 
 /// Reads in flight while the log is scanned.
 const READ_AHEAD: usize = 4;
@@ -138,6 +177,10 @@ pub struct Opened {
     pub report: Report,
     /// The last time a MARK carried, in milliseconds since 1970.
     pub marked_ms: u64,
+    /// Where the first chunk of each segment's directory stands.
+    pub directories: BTreeMap<u64, Lsn>,
+    /// The secondary log.
+    pub pool: Arc<Pool>,
     /// Keeps the directory locked.
     pub lock: Box<dyn DirLock>,
 }
@@ -160,9 +203,11 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
         roomy(config, config.segment_size)?;
         create::check(&**disk, &found, config)?;
         let (stream, report) = create::create(disk, clock, config, &found)?;
-        return Ok(Opened { stream: Arc::new(stream), report, marked_ms: 0, lock });
+        let pool = pool(disk, config, &stream);
+        let (stream, directories) = (Arc::new(stream), BTreeMap::new());
+        return Ok(Opened { stream, report, marked_ms: 0, directories, pool, lock });
     }
-    if found.clean_end.is_none() {
+    if found.clean_end.is_none() && !seeded!(FoundNotSynced) {
         sync_all(&found)?;
         found = survey(&**disk)?;
     }
@@ -171,8 +216,29 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
     let (analysis, verdict) = scan(&found, base, config)?;
     let place = place::Place { disk, clock, config, found: &found, verdict: &verdict };
     let marked_ms = analysis.marked_ms;
+    let directories = analysis.directories.clone();
     let (stream, report) = place.go_on(analysis)?;
-    Ok(Opened { stream: Arc::new(stream), report, marked_ms, lock })
+    let pool = pool(disk, config, &stream);
+    Ok(Opened { stream: Arc::new(stream), report, marked_ms, directories, pool, lock })
+}
+
+/// The secondary log, of which nothing is read before somebody asks for a record of it.
+fn pool(disk: &Arc<dyn Disk>, config: &Config, stream: &Stream) -> Arc<Pool> {
+    let settings = stream.settings();
+    let disk = config.secondary.as_ref().unwrap_or(disk);
+    let unit = config.write_unit.unwrap_or(0).max(disk.geometry().min_write_unit);
+    let pool = Arc::new(Pool::new(
+        Arc::clone(disk),
+        PoolConfig {
+            log_id: settings.log_id,
+            incarnation: settings.incarnation,
+            write_unit: unit.max(siding_wal::format::MIN_WRITE_UNIT),
+            file_size: settings.segment_size.min(EXTENT_FILE),
+            max_bytes: config.max_secondary_bytes,
+        },
+    ));
+    stream.set_secondary(Arc::<Pool>::clone(&pool));
+    pool
 }
 
 fn in_directory(found: Result<Survey>, disk: &dyn Disk) -> Result<Survey> {

@@ -6,6 +6,7 @@ use super::{Config, Report, settings};
 use siding_wal::disk::{Clock, Disk, LogFile};
 use siding_wal::format::{ControlSlot, segment_file_name};
 use siding_wal::read::{CONTROL_NAME, Identity, Segment, Survey, Verdict};
+use siding_wal::seeded;
 use siding_wal::stream::{
     AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_filled, next_block, write_slot,
 };
@@ -66,7 +67,7 @@ impl Place<'_> {
         };
         let stream = Stream::new(settings, Arc::clone(self.disk), Arc::clone(self.clock), opened);
         // Takes a clean mark away, carries incarnation and block of units.
-        stream.write_control(false)?;
+        stream.write_control(clean && seeded!(CleanMarkStays))?;
         Ok((stream, report))
     }
 
@@ -126,7 +127,9 @@ impl Place<'_> {
             None => self.file_for(number, settings).map_err(io)?,
         };
         // The name may be in the cache alone, whoever made it.
-        self.disk.sync_dir().map_err(io)?;
+        if !seeded!(FoundNameUnsynced) {
+            self.disk.sync_dir().map_err(io)?;
+        }
         let header = header(self.clock, settings, block, number, kept, bounds);
         write_header(&*file, &header).map_err(io)?;
         let segment = Segment { number, header, file };

@@ -2,11 +2,13 @@
 
 use super::ReadOnly;
 use crate::steps::{Steps, scan_from};
-use siding_wal::chain::Fetch;
+use siding_fork::pool::Pool;
+use siding_wal::chain::{Copies, Fetch};
 use siding_wal::format::RecordHeader;
 use siding_wal::read::{ControlState, control_state};
 use siding_wal::stream::RecordBuf;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::sync::Arc;
 
 /// A cursor over every record, in the order of the log.
 #[derive(Debug)]
@@ -37,6 +39,10 @@ impl ReadOnly {
 }
 
 impl Fetch for ReadOnly {
+    fn copies(&self, _: u64) -> Result<Arc<dyn Copies>> {
+        Ok(Arc::<Pool>::clone(&self.pool))
+    }
+
     fn fetch(&self, lsn: Lsn, into: &mut RecordBuf) -> Result<RecordHeader> {
         if lsn >= self.view.end {
             let what = "no record begins at this position";
@@ -84,6 +90,20 @@ impl Reading {
             let lsn = error.lsn().unwrap_or(position);
             self.log.explain(error, lsn)
         })
+    }
+
+    /// Looks again, and goes on behind what was read.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReadOnly::refresh`].
+    pub fn refresh(&mut self) -> Result<()> {
+        self.log.refresh()?;
+        let view = &self.log.view;
+        if view.trouble.is_none() {
+            self.steps.advance(&view.found.segments, view.end);
+        }
+        Ok(())
     }
 
     /// Bytes that were read so far.

@@ -15,6 +15,8 @@ use crate::engine::Positions;
 use crate::live::{self, UnitInfo};
 use crate::retain::{Facts, Pin};
 use look::{View, look};
+use siding_fork::pool::Pool;
+use siding_wal::chain::ChainStart;
 use siding_wal::disk::{Clock, Disk};
 use siding_wal::format::{Discipline, parse_segment_name};
 use siding_wal::read::{Identity, Row, Survey};
@@ -76,6 +78,8 @@ pub struct ReadOnly {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     view: Arc<View>,
+    /// The secondary log.
+    pool: Arc<Pool>,
 }
 
 impl ReadOnly {
@@ -89,7 +93,16 @@ impl ReadOnly {
     /// [`ErrorKind::NotFound`] if there is no log; what the survey of the files refuses it for.
     pub fn open(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Self> {
         let view = Arc::new(look(&*disk)?);
-        Ok(Self { disk, clock, view })
+        let pool = Pool::open_for_reading(Arc::clone(&disk), *view.found.segments.id());
+        Ok(Self { disk, clock, view, pool: Arc::new(pool) })
+    }
+
+    /// The same look, with its secondary log on another disk.
+    #[must_use]
+    pub fn with_secondary(mut self, disk: Arc<dyn Disk>) -> Self {
+        let id = *self.view.found.segments.id();
+        self.pool = Arc::new(Pool::open_for_reading(disk, id));
+        self
     }
 
     /// Looks again.
@@ -295,15 +308,15 @@ impl ReadOnly {
         Reading::new(self, from)
     }
 
-    /// The newest record of a live unit, and the oldest one of its chain on the main log.
+    /// Where the chain of a live unit begins.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if no such unit is live.
-    pub fn chain_of(&self, unit: u64) -> Result<(Lsn, Lsn)> {
+    pub fn chain_of(&self, unit: u64) -> Result<ChainStart> {
         let entry = self.view.analysis.units.get(unit).filter(|entry| !entry.is_blank());
         entry
-            .map(|entry| (entry.head, entry.floor))
+            .map(|entry| entry.chain(unit))
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no unit {unit:#x} is live")))
     }
 }

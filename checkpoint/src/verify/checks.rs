@@ -5,8 +5,8 @@ use super::{Finding, Verification};
 use crate::keypoint::Table;
 use siding_wal::Lsn;
 use siding_wal::format::{
-    Compensation, Decision, KeypointBegin, KeypointChunk, KeypointEnd, Kind, Malformed,
-    MarkPayload, PreparePayload, RecordHeader, flags,
+    Compensation, Decision, DirectoryChunk, ForkPayload, KeypointBegin, KeypointChunk, KeypointEnd,
+    Kind, Malformed, MarkPayload, PreparePayload, RecordHeader, flags,
 };
 use siding_wal::read::Segments;
 use std::collections::HashMap;
@@ -121,6 +121,7 @@ impl Checks {
             letter: None,
             name,
             segment: Some(self.segments.number_of(lsn)),
+            extent: None,
             lsn: Some(lsn),
             what,
             advice: Some("restore the directory from a copy, and report this"),
@@ -137,6 +138,8 @@ fn misunderstood(kind: Kind, payload: &[u8]) -> Option<Malformed> {
         Kind::KeypointBegin => KeypointBegin::decode(payload).err(),
         Kind::KeypointChunk => KeypointChunk::decode(payload).err(),
         Kind::KeypointEnd => KeypointEnd::decode(payload).err(),
+        Kind::Fork => ForkPayload::decode(payload).err(),
+        Kind::Directory => DirectoryChunk::decode(payload).err(),
         Kind::Mark | Kind::Close => MarkPayload::decode(payload).err(),
         _ => None,
     }

@@ -10,7 +10,9 @@ use crate::open::Progress;
 use crate::reader::{ReadOnly, Usage};
 use siding_wal::chain::Walk;
 use siding_wal::disk::{Clock, Disk};
-use siding_wal::format::{LogId, parse_segment_name, segment_file_name};
+use siding_wal::format::{
+    LogId, extent_file_name, parse_extent_name, parse_segment_name, segment_file_name,
+};
 use siding_wal::read::{
     ControlState, HeaderState, Inventory, Numbered, Row, Segment, Segments, inventory, row,
 };
@@ -28,6 +30,8 @@ pub struct Finding {
     pub name: &'static str,
     /// The segment it is in.
     pub segment: Option<u64>,
+    /// The file of the secondary log it is in.
+    pub extent: Option<u64>,
     /// Where it is.
     pub lsn: Option<Lsn>,
     /// What was found.
@@ -63,7 +67,8 @@ pub struct Verification {
     pub notes: Vec<String>,
 }
 
-/// Verifies the log in a directory, whether somebody has it open or not.
+/// Verifies the log in a directory, whether somebody has it open or not; its secondary log lies
+/// beside it if no other place is named.
 ///
 /// # Errors
 ///
@@ -71,11 +76,18 @@ pub struct Verification {
 /// with a log is no error but a [`Finding`].
 pub fn verify(
     disk: &Arc<dyn Disk>,
+    secondary: Option<Arc<dyn Disk>>,
     clock: &Arc<dyn Clock>,
     progress: &dyn Fn(&Progress),
 ) -> Result<Verification> {
     match ReadOnly::open(Arc::clone(disk), Arc::clone(clock)) {
-        Ok(log) => Ok(of_log(&log, progress)),
+        Ok(log) => {
+            let log = match secondary {
+                Some(disk) => log.with_secondary(disk),
+                None => log,
+            };
+            Ok(of_log(&log, progress))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
         Err(error) => {
             let files = inventory(&**disk)?;
@@ -108,7 +120,10 @@ fn of_log(log: &ReadOnly, progress: &dyn Fn(&Progress)) -> Verification {
     }
     for unit in log.units() {
         seen.units += 1;
-        seen.findings.extend(broken_chain(log, &unit));
+        match chain(log, &unit) {
+            Ok(note) => seen.notes.extend(note),
+            Err(finding) => seen.findings.push(finding),
+        }
     }
     seen
 }
@@ -193,6 +208,7 @@ fn wrong_header(file: &Numbered, id: Option<LogId>) -> Option<Finding> {
         letter,
         name: by_row.map_or("foreign file", |row| row.name),
         segment: Some(file.number),
+        extent: None,
         lsn: None,
         what,
         advice: by_row.map(|row| row.advice).or(Some("move it out of the directory")),
@@ -200,37 +216,55 @@ fn wrong_header(file: &Numbered, id: Option<LogId>) -> Option<Finding> {
 }
 
 /// Walks a live unit's chain from its newest record to its oldest, as an operator's tool or a
-/// restart would.
-fn broken_chain(log: &ReadOnly, unit: &UnitInfo) -> Option<Finding> {
-    let (head, floor) = log.chain_of(unit.unit).ok()?;
-    let mut walk = Walk::records(unit.unit, head, floor);
-    let (mut last, mut count) = (head, 0_u64);
+/// restart would. Says what is odd, or what is wrong.
+fn chain(log: &ReadOnly, unit: &UnitInfo) -> std::result::Result<Option<String>, Finding> {
+    let Ok(start) = log.chain_of(unit.unit) else { return Ok(None) };
+    let mut walk = Walk::records(start);
+    let (mut last, mut count) = (start.head, 0_u64);
+    let all = unit.records.saturating_add(unit.secondary_records);
+    let mut extent = None;
     let broken = loop {
         match walk.step(log) {
             Ok(Some((lsn, _))) => (last, count) = (lsn, count + 1),
-            Ok(None) if last == unit.first && count == unit.records => return None,
-            Ok(None) => break format!("{count} of {} records, the oldest at {last}", unit.records),
-            Err(error) if error.kind() == ErrorKind::Trimmed && log.in_use() => return None,
+            Ok(None) if last == unit.first && count == all => return Ok(None),
+            Ok(None) => break format!("{count} of {all} records, the oldest at {last}"),
+            Err(error) if error.kind() == ErrorKind::Trimmed && log.in_use() => return Ok(None),
             Err(error) => {
                 last = error.lsn().unwrap_or(last);
+                extent = file_name(&error).and_then(parse_extent_name);
+                let missing = error.kind() == ErrorKind::Missing && extent.is_some();
+                if missing && log.in_use() {
+                    return Ok(Some(not_there(unit)));
+                }
                 break error.what().to_owned();
             }
         }
     };
-    Some(Finding {
+    let on_main = extent.is_none();
+    Err(Finding {
         letter: None,
-        name: "chain not whole",
-        segment: Some(log.survey().segments.number_of(last)),
-        lsn: Some(last),
+        name: if on_main { "chain not whole" } else { "moved records lost" },
+        segment: on_main.then(|| log.survey().segments.number_of(last)),
+        extent,
+        lsn: on_main.then_some(last),
         what: format!("unit {:#x}, {}: {broken}", unit.unit, unit.state.name()),
         advice: Some("restore the directory from a copy, or resolve the unit knowing this"),
     })
 }
 
+/// Of a log in use: that a unit has ended, or was moved again, is seen later than its files go.
+fn not_there(unit: &UnitInfo) -> String {
+    format!("unit {:#x} was not followed: its files may have been replaced meanwhile", unit.unit)
+}
+
+fn file_name(error: &Error) -> Option<&str> {
+    error.path().and_then(|path| path.file_name()).and_then(|name| name.to_str())
+}
+
 impl Finding {
     /// What an error that refuses a log says, as a finding.
     pub(crate) fn of(error: &Error) -> Self {
-        let name = error.path().and_then(|path| path.file_name()).and_then(|name| name.to_str());
+        let name = file_name(error);
         let by_row = error.letter().and_then(row);
         let title = by_row.map(|row| format!("{} [{}]: ", row.name, row.letter));
         let what = title.and_then(|title| error.what().strip_prefix(&title));
@@ -238,6 +272,7 @@ impl Finding {
             letter: error.letter(),
             name: by_row.map_or_else(|| kind_name(error.kind()), |row| row.name),
             segment: name.and_then(parse_segment_name),
+            extent: name.and_then(parse_extent_name),
             lsn: error.lsn(),
             what: what.unwrap_or(error.what()).to_owned(),
             advice: error.advice(),
@@ -251,7 +286,7 @@ impl Finding {
     /// The file it is in.
     #[must_use]
     pub fn file(&self) -> Option<String> {
-        self.segment.map(segment_file_name)
+        self.extent.map(extent_file_name).or_else(|| self.segment.map(segment_file_name))
     }
 }
 

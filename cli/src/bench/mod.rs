@@ -7,6 +7,7 @@ mod append;
 mod commit;
 mod memory;
 mod scan;
+mod stuck;
 
 use clap::Args;
 use serde_json::json;
@@ -158,6 +159,14 @@ const FIGURES: &[Figure] = &[
         goal: Some(0.6),
         limit: None,
         run: scan::cold,
+    },
+    Figure {
+        name: "retained_segments",
+        unit: "segments",
+        what: "main log kept while 100 units are stuck and 1 GiB passes; with a keypoint a segment",
+        goal: None,
+        limit: Some(Limit::Most(4.0)),
+        run: stuck::retained,
     },
 ];
 

@@ -62,8 +62,9 @@ pub(crate) fn verb(verb: &str, dir: &Path, more: &[&str]) -> Said {
     siding([verb, dir].iter().chain(more))
 }
 
+/// Small segments; units stay where they are unless a test moves them.
 pub(crate) fn options() -> Options {
-    Options::new().segment_size(64 << 10).ring_size(256 << 10)
+    Options::new().forks(false).segment_size(64 << 10).ring_size(256 << 10)
 }
 
 /// A log over several segments: committed records of 3000 bytes, a unit in doubt, one decided.

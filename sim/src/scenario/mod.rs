@@ -5,6 +5,7 @@
 //! looks whether the log fails as it should.
 
 mod check;
+mod forks;
 mod look;
 mod plug;
 mod repeat;
@@ -15,6 +16,7 @@ mod writing;
 
 use crate::disk::{Call, Crash, FailedSync};
 use crate::oracle::Model;
+use crate::sweep::Choices;
 use crate::{SimDisk, Sweep, Trouble};
 use session::{Result, Session, Setup};
 use siding::{Discipline, Durability};
@@ -44,7 +46,7 @@ impl std::fmt::Debug for Scenario {
 
 /// Every scenario.
 pub fn all() -> Vec<Scenario> {
-    [writing::ALL, restart::ALL, space::ALL, repeat::ALL].concat()
+    [writing::ALL, restart::ALL, space::ALL, repeat::ALL, forks::ALL].concat()
 }
 
 /// The scenario of this name.
@@ -128,6 +130,16 @@ impl Scenario {
     /// As [`Scenario::sweep`].
     pub fn restarts(self, seed: u64) -> Sweep<'static, Model> {
         self.sweep_with(seed, check::go_on)
+    }
+
+    /// Two crashes in a row, at every pair of boundaries: one of the scenario, one of the restart
+    /// that follows.
+    ///
+    /// # Panics
+    ///
+    /// As [`Scenario::sweep`].
+    pub fn two_crashes(self, seed: u64) -> Sweep<'static, Model> {
+        self.restarts(seed).choices(Choices::few()).nested(1)
     }
 
     #[allow(clippy::panic, reason = "a scenario that cannot start is a broken test")]

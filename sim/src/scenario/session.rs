@@ -198,7 +198,8 @@ impl Session {
         let kept = Kept { oldest: now.oldest, redo: now.redo, keypoint: now.keypoint_begin };
         self.model.keep(kept).map_err(Trouble::Broken)?;
         // I5: what a live unit needs is kept.
-        let low = self.log()?.units().into_iter().find(|unit| unit.first < now.oldest);
+        let mut low = self.log()?.units().into_iter();
+        let low = low.find(|unit| unit.floor.is_some_and(|floor| floor < now.oldest));
         Trouble::unless(low.is_none(), || format!("trimmed under {low:?}: {now:?}"))?;
         // I6: nothing is trimmed that the last durable keypoint does not replace.
         let trimmed = now.oldest.get() >= self.setup.segment;
@@ -456,6 +457,20 @@ impl Session {
     pub(super) fn keypoint(&mut self) -> Result<()> {
         self.log()?.keypoint()?;
         self.keep()
+    }
+
+    /// Moves a unit. A disk that fails may keep it where it is; the log goes on.
+    pub(super) fn fork(&mut self, unit: u64) -> Result<()> {
+        let log = self.log()?;
+        match log.fork(unit) {
+            Ok(_) => Ok(()),
+            Err(_)
+                if log.is_failed().is_none() && self.disk.troubles() > 0 && !self.disk.is_off() =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets time pass, and the background work be done.

@@ -3,6 +3,7 @@
 
 mod batch;
 mod control;
+mod extent;
 mod keypoint;
 mod kind;
 mod payload;
@@ -11,6 +12,10 @@ mod segment;
 
 pub use batch::{BATCH_HEADER_LEN, BatchHeader};
 pub use control::{CONTROL_LEN, CONTROL_SLOT_LEN, ControlSlot, newest_slot, slot_offset};
+pub use extent::{
+    Copied, EXTENT_ALIGN, EXTENT_FILE_HEADER_LEN, EXTENT_HEAD_LEN, Extent, ExtentFileHeader,
+    ExtentHead, ExtentPlace, Packer, chain_hash, copy_len, extent_file_name, parse_extent_name,
+};
 pub use keypoint::{
     DirectoryChunk, DirectoryEntry, KeypointBegin, KeypointChunk, KeypointEnd, SegmentEntry,
     UnitEntry, UnitState,

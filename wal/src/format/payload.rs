@@ -4,12 +4,12 @@ use super::{Malformed, take};
 use crate::Lsn;
 use byteorder::{LE, ReadBytesExt as _, WriteBytesExt as _};
 
-/// A position on the secondary log: an extent and an offset in it. Extent 0 is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Where an extent of the secondary log stands. File 0 is none: file numbers hold an incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, PartialOrd, Ord)]
 pub struct SPtr {
-    /// The extent; ids are never used again.
+    /// The extent file's number; never used again.
     pub extent: u64,
-    /// The offset in the extent.
+    /// Where the extent starts in the file, in multiples of 8 bytes.
     pub offset: u32,
 }
 

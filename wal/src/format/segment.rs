@@ -168,7 +168,11 @@ impl SegmentHeader {
     /// [`HeaderError`]: blank, foreign, newer, or damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let mut rest = bytes;
-        let checked = take(&mut rest, CHECKED_LEN)?;
+        let checked = match take(&mut rest, CHECKED_LEN) {
+            // However short, what does not begin as a header does never was one.
+            Err(_) if !begins(bytes) => return Err(HeaderError::Foreign),
+            checked => checked?,
+        };
         let crc = u32::from_le_bytes(take_array(&mut rest)?);
         if checked.iter().all(|byte| *byte == 0) && crc == 0 {
             return Err(HeaderError::Blank);
@@ -180,8 +184,7 @@ impl SegmentHeader {
     fn parse(mut bytes: &[u8], valid: bool) -> Result<Self, HeaderError> {
         let input = &mut bytes;
         let magic = take_array::<8>(input)?;
-        let torn = magic.iter().zip(MAGIC).all(|(byte, whole)| *byte == 0 || *byte == whole);
-        if !valid && torn && magic != MAGIC {
+        if !valid && begins(&magic) && magic != MAGIC {
             // A header that was being written over zeros, torn in its first bytes.
             return Err(HeaderError::Malformed(Malformed::Field("magic")));
         }
@@ -252,6 +255,11 @@ impl SegmentHeader {
         }
         Ok(header)
     }
+}
+
+/// Whether these bytes may be the first of a header, perhaps torn while it was written over zeros.
+fn begins(bytes: &[u8]) -> bool {
+    bytes.iter().zip(MAGIC).all(|(byte, whole)| *byte == 0 || *byte == whole)
 }
 
 /// Whether a log can have these sizes: a segment holds its header and room for a batch.

@@ -3,7 +3,7 @@
 use crate::disk::{ALIGNMENT, AlignedBuf, Disk, LogFile};
 use crate::format::{
     CONTROL_LEN, ControlSlot, HEADER_LEN, HeaderError, Malformed, SegmentHeader, newest_slot,
-    parse_segment_name, size,
+    parse_extent_name, parse_segment_name, size,
 };
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ pub fn inventory(disk: &dyn Disk) -> Result<Inventory> {
     for (name, len) in names {
         if let Some(number) = parse_segment_name(&name) {
             segments.insert(number, (name, len));
-        } else if !KNOWN_NAMES.contains(&name.as_str()) {
+        } else if !KNOWN_NAMES.contains(&name.as_str()) && parse_extent_name(&name).is_none() {
             found.strangers.push(name);
         }
     }

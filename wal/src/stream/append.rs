@@ -3,6 +3,7 @@
 
 use super::Stream;
 use crate::format::{COMPENSATION_HEAD, Kind, MAX_GID};
+use crate::units::Forked;
 use crate::write::{Class, Core, Done, Draft, Placed, Refusal, Verdict};
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
@@ -159,6 +160,16 @@ impl Stream {
             core.writer.close_batch();
             core.append_of_log(kind, payload)
         })
+    }
+
+    /// Appends the fork record of a move whose copies are durable. It rides on the next flush.
+    /// None, and nothing was appended, if the unit has ended meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn fork(&self, unit: u64, forked: &Forked) -> Result<Option<Placed>> {
+        self.in_room(&mut |core| core.fork(unit, forked))
     }
 
     fn now(&self) -> u64 {

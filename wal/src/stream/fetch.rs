@@ -1,8 +1,8 @@
 //! Single records: from memory while they are recent, else from the file.
 
 use super::Stream;
-use crate::chain::Fetch;
-use crate::format::{RECORD_HEADER_LEN, RecordHeader, Seed, decode_record};
+use crate::chain::{Copies, Fetch};
+use crate::format::{Extent, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, size};
 use crate::read::{ReadBuf, Segments, read_record};
 use crate::write::{Batch, Recent};
 use crate::{Error, ErrorKind, Lsn, Result};
@@ -25,6 +25,7 @@ enum Place {
     Memory,
     Batch(usize),
     File(Range<usize>),
+    Copy(Arc<Extent>, usize),
 }
 
 impl RecordBuf {
@@ -39,14 +40,42 @@ impl RecordBuf {
     pub fn payload(&self) -> &[u8] {
         match &self.place {
             Place::Nowhere => &[],
-            Place::Memory => &self.memory,
+            Place::Memory => self.memory.get(RECORD_HEADER_LEN..).unwrap_or_default(),
             Place::Batch(len) => {
                 let bytes = self.batch.as_ref().and_then(|(batch, lsn)| batch.bytes_at(*lsn));
                 let end = RECORD_HEADER_LEN.saturating_add(*len);
                 bytes.and_then(|bytes| bytes.get(RECORD_HEADER_LEN..end)).unwrap_or_default()
             }
             Place::File(range) => self.file.get(range.clone()),
+            Place::Copy(extent, index) => {
+                extent.get(*index).map_or(&[], |copied| extent.payload(copied))
+            }
         }
+    }
+
+    /// The record that was fetched last as it stood: header and payload.
+    #[must_use]
+    pub fn record(&self) -> &[u8] {
+        match &self.place {
+            Place::Nowhere => &[],
+            Place::Memory => &self.memory,
+            Place::Batch(len) => {
+                let bytes = self.batch.as_ref().and_then(|(batch, lsn)| batch.bytes_at(*lsn));
+                let end = RECORD_HEADER_LEN.saturating_add(*len);
+                bytes.and_then(|bytes| bytes.get(..end)).unwrap_or_default()
+            }
+            Place::File(range) => {
+                self.file.get(range.start.saturating_sub(RECORD_HEADER_LEN)..range.end)
+            }
+            Place::Copy(extent, index) => {
+                extent.get(*index).map_or(&[], |copied| extent.record(copied))
+            }
+        }
+    }
+
+    /// Holds a copy of an extent.
+    pub(crate) fn take_copy(&mut self, extent: Arc<Extent>, index: usize) {
+        self.place = Place::Copy(extent, index);
     }
 
     /// Reads a record from its file alone.
@@ -62,9 +91,10 @@ impl RecordBuf {
     }
 
     fn take_open(&mut self, bytes: &[u8], seed: Seed, lsn: Lsn) -> Result<RecordHeader> {
-        let (header, payload) = decode_record(bytes, seed, lsn).map_err(|_| nothing(lsn))?;
+        let (header, _) = decode_record(bytes, seed, lsn).map_err(|_| nothing(lsn))?;
+        let whole = bytes.get(..size(header.len)).unwrap_or_default();
         self.memory.clear();
-        self.memory.extend_from_slice(payload);
+        self.memory.extend_from_slice(whole);
         self.place = Place::Memory;
         Ok(header)
     }
@@ -83,6 +113,13 @@ fn nothing(lsn: Lsn) -> Error {
 }
 
 impl Fetch for Stream {
+    fn copies(&self, unit: u64) -> Result<Arc<dyn Copies>> {
+        self.secondary.get().cloned().ok_or_else(|| {
+            let what = format!("unit {unit:#x} has moved records, and there is no secondary log");
+            Error::new(ErrorKind::Missing, what)
+        })
+    }
+
     fn fetch(&self, lsn: Lsn, into: &mut RecordBuf) -> Result<RecordHeader> {
         into.place = Place::Nowhere;
         let closed = {

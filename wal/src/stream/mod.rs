@@ -22,6 +22,7 @@ pub use fetch::RecordBuf;
 pub use notify::{in_callback, run as run_callback};
 pub use prepare::{AHEAD, Prepared, create_filled};
 
+use crate::chain::Copies;
 use crate::disk::{Clock, Disk, FutexWord};
 use crate::format::{Discipline, LogId};
 use crate::read::{Segment, Segments};
@@ -101,6 +102,7 @@ pub struct Stream {
     hurry: AtomicBool,
     stopping: AtomicBool,
     reclaim: OnceLock<Reclaim>,
+    secondary: OnceLock<Arc<dyn Copies>>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -141,6 +143,7 @@ impl Stream {
             hurry: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             reclaim: OnceLock::new(),
+            secondary: OnceLock::new(),
             settings,
             disk,
             clock,
@@ -187,6 +190,11 @@ impl Stream {
     /// Sets what frees room when there is none. Counts once.
     pub fn set_reclaim(&self, reclaim: Reclaim) {
         let _ = self.reclaim.set(reclaim);
+    }
+
+    /// Sets where moved records are read. Counts once.
+    pub fn set_secondary(&self, copies: Arc<dyn Copies>) {
+        let _ = self.secondary.set(copies);
     }
 
     /// Why the log failed, if it did.
@@ -245,7 +253,11 @@ impl Stream {
             bounds.keypoint_end = end;
             bounds.redo = redo;
         }
-        self.write_control(false)
+        self.write_control(false)?;
+        let mut core = self.core();
+        let durable = core.writer.durable();
+        core.units.redo_carried(redo, durable);
+        Ok(())
     }
 
     /// Tells the stream's threads to end; what waits for durability is made durable first.

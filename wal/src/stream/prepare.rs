@@ -53,12 +53,14 @@ pub(super) struct Preparer {
     now: Prepared,
     /// The open segment, while it is filled in steps.
     open: u64,
+    /// There was no room for more.
+    refused: bool,
 }
 
 impl Preparer {
     pub(super) fn new(now: Prepared) -> Self {
         let ready = wide(now.ready.len());
-        Self { open: now.last.saturating_sub(ready), now }
+        Self { open: now.last.saturating_sub(ready), refused: false, now }
     }
 }
 
@@ -97,8 +99,11 @@ impl Stream {
 
     /// Whether a spare for the next unclean open is there, or may be made. Without one new work
     /// would be written into the spare that this open took, and each crash would take another
-    /// segment beyond `max_log_bytes`.
+    /// segment beyond `max_log_bytes`, or find no room on a full disk to open the log at all.
     fn may_have_spare(&self, preparer: &Preparer, segments: &Segments) -> bool {
+        if preparer.refused && preparer.now.ready.is_empty() {
+            return false;
+        }
         let Some(max) = self.settings.max_log_bytes else { return true };
         let oldest = segments.oldest_number().unwrap_or(preparer.now.last);
         let files = preparer.now.last.saturating_sub(oldest).saturating_add(2);
@@ -127,6 +132,8 @@ impl Stream {
         } else {
             self.prepare_segment(last.saturating_add(1), paced)
         };
+        let refused = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::LogFull);
+        lock(&self.preparer).refused = refused;
         self.update_limits();
         drop(one_at_a_time);
         result

@@ -3,10 +3,17 @@
 //! Pure. One table serves the running log, keypoints and restart: restart applies records to it
 //! with [`Units::replay`], the running log with [`Units::appended`].
 
+mod moved;
 mod replay;
+mod span;
+
+pub use moved::{Forked, Moving};
+pub use span::Span;
 
 use crate::Lsn;
+use crate::chain::ChainStart;
 use crate::format::{Kind, SPtr, UnitEntry, UnitState, flags};
+use moved::Moved;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -59,6 +66,16 @@ pub struct Unit {
     pub gid: Vec<u8>,
     /// Whether it was prepared: such a unit was in doubt before it was decided.
     pub prepared: bool,
+    /// Records and bytes on the secondary log.
+    pub secondary: (u64, u64),
+    /// Monotonic milliseconds of its newest record; zero if it wrote none in this open.
+    pub touched_ms: u64,
+    /// Behind its newest fork record, while that is not durable, and what it pins until then.
+    pin: Option<(Lsn, Lsn)>,
+    /// Its running move, and the first record that was written since that began.
+    moving: Option<Option<Lsn>>,
+    /// What it wrote to segments whose directory is not written yet.
+    spans: Vec<Span>,
     /// Bytes of compensation records that undoing what it wrote may take.
     undo: u64,
 }
@@ -96,6 +113,11 @@ impl Unit {
             main: (0, 0),
             gid: Vec::new(),
             prepared: false,
+            secondary: (0, 0),
+            touched_ms: 0,
+            pin: None,
+            moving: None,
+            spans: Vec::new(),
             undo: 0,
         }
     }
@@ -104,6 +126,24 @@ impl Unit {
     #[must_use]
     pub fn live_low(&self) -> Lsn {
         if self.head >= self.floor { self.floor } else { Lsn::MAX }
+    }
+
+    /// The oldest position of the main log that trimming must leave: a fork record that is not
+    /// durable frees nothing yet.
+    #[must_use]
+    pub fn pinned_low(&self) -> Lsn {
+        let pin = match self.pin {
+            Some(_) if crate::seeded!(TrimBeforeForkDurable) => Lsn::MAX,
+            Some((_, low)) => low,
+            None => Lsn::MAX,
+        };
+        self.live_low().min(pin)
+    }
+
+    /// Where its chain begins.
+    #[must_use]
+    pub fn chain(&self, unit: u64) -> ChainStart {
+        ChainStart { unit, head: self.head, floor: self.floor, sec: self.sec }
     }
 
     /// Whether it has no record anywhere.
@@ -155,6 +195,9 @@ impl Unit {
         if self.first.is_zero() {
             self.first = lsn;
         }
+        if self.moving == Some(None) {
+            self.moving = Some(Some(lsn));
+        }
         self.head = lsn;
         self.main = (self.main.0.saturating_add(1), self.main.1.saturating_add(bytes));
     }
@@ -173,6 +216,11 @@ impl Unit {
             main: entry.main,
             prepared: !entry.gid.is_empty(),
             gid: entry.gid,
+            secondary: entry.secondary,
+            touched_ms: 0,
+            pin: None,
+            moving: None,
+            spans: Vec::new(),
             // More than it can be: how much of it was undone is not known.
             undo: entry.main.1.saturating_add(entry.main.0.saturating_mul(UNDO_NEXT)),
         }
@@ -191,7 +239,7 @@ impl Unit {
             started_ms: self.started_ms,
             in_doubt_ms: self.in_doubt_ms(now_ms),
             main: self.main,
-            secondary: (0, 0),
+            secondary: self.secondary,
             gid: self.gid.clone(),
         }
     }
@@ -203,6 +251,8 @@ struct Ending {
     unit: u64,
     pin: Lsn,
     gid: Vec<u8>,
+    /// Its extents, if they are free once END is durable.
+    frees: SPtr,
 }
 
 /// Who has a gid.
@@ -222,6 +272,10 @@ pub struct Units {
     /// By the position behind their END.
     ending: BTreeMap<Lsn, Ending>,
     owed: Owed,
+    /// What concerns moved records.
+    moved: Moved,
+    /// Bytes of a segment.
+    segment_size: u64,
 }
 
 /// What undoing a DATA record of `len` bytes, padding included, may take.
@@ -301,10 +355,10 @@ impl Units {
         self.live.iter().map(|(unit, state)| (*unit, state))
     }
 
-    /// The numbers of all live units, lowest first.
+    /// The numbers of all units that a keypoint lists, lowest first.
     #[must_use]
     pub fn numbers(&self) -> Vec<u64> {
-        let mut numbers: Vec<u64> = self.live.keys().copied().collect();
+        let mut numbers: Vec<u64> = self.live.keys().copied().chain(self.moved.units()).collect();
         numbers.sort_unstable();
         numbers
     }
@@ -321,6 +375,8 @@ impl Units {
         self.owed.subtract(entry.owed());
         entry.count_undo(record);
         entry.extend(record.lsn, record.next.since(record.lsn));
+        entry.touched_ms = now_ms;
+        span::note(&mut entry.spans, record.lsn, record.next, self.segment_size);
         match record.kind {
             Kind::Prepare => {
                 entry.state = UnitState::InDoubt;
@@ -333,20 +389,28 @@ impl Units {
             _ => {}
         }
         if record.ends() {
-            self.end(unit, record.next);
+            self.end(unit, record);
         } else {
             self.owed.add(entry.owed());
         }
     }
 
-    fn end(&mut self, unit: u64, next: Lsn) {
+    fn end(&mut self, unit: u64, record: &Applied<'_>) {
         let Some(entry) = self.live.remove(&unit) else { return };
+        let next = record.next;
         if !entry.gid.is_empty() {
             self.gids.insert(entry.gid.clone(), GidHolder::Ending(next));
         }
-        // A read of what it wrote, or a crash that loses END, still needs all of it.
-        let pin = if crate::seeded!(EndUnpinsEarly) { Lsn::MAX } else { entry.live_low() };
-        self.ending.insert(next, Ending { unit, pin, gid: entry.gid });
+        // A read of what it wrote, or a crash that loses END, still needs all of it. Of a fork
+        // record that is lost with END, the originals too.
+        let pin = match () {
+            () if crate::seeded!(EndUnpinsEarly) => Lsn::MAX,
+            () if crate::seeded!(EndDropsForkPin) => entry.live_low(),
+            () => entry.pinned_low(),
+        };
+        let gid = entry.gid.clone();
+        let frees = self.moved.ended(unit, entry, record);
+        self.ending.insert(next, Ending { unit, pin, gid, frees });
     }
 
     /// Everything below `durable` is: units whose END lies there pin nothing more.
@@ -356,13 +420,17 @@ impl Units {
             if self.gids.get(&ended.gid) == Some(&GidHolder::Ending(next)) {
                 self.gids.remove(&ended.gid);
             }
+            if ended.frees != SPtr::NONE {
+                self.moved.free(ended.unit);
+            }
         }
+        self.unpin(durable);
     }
 
     /// The oldest position that a live or ending unit needs, and that unit.
     #[must_use]
     pub fn low(&self) -> Option<(Lsn, u64)> {
-        let live = self.live.iter().map(|(unit, entry)| (entry.live_low(), *unit));
+        let live = self.live.iter().map(|(unit, entry)| (entry.pinned_low(), *unit));
         let ending = self.ending.values().map(|ending| (ending.pin, ending.unit));
         live.chain(ending).filter(|(low, _)| *low < Lsn::MAX).min()
     }
@@ -373,11 +441,16 @@ impl Units {
         self.live.values().map(Unit::live_low).min().unwrap_or(Lsn::MAX)
     }
 
-    /// What a keypoint says of a unit; none if it has no record, or ended.
+    /// What a keypoint that carries the redo position `redo` says of a unit; none if it has no
+    /// record, or ended and is not needed.
     #[must_use]
-    pub fn entry(&self, unit: u64, now_ms: u64) -> Option<UnitEntry> {
-        let entry = self.live.get(&unit).filter(|entry| !entry.is_blank())?;
-        Some(entry.entry(unit, now_ms))
+    pub fn entry(&self, unit: u64, now_ms: u64, redo: Lsn) -> Option<UnitEntry> {
+        match self.live.get(&unit) {
+            Some(entry) => {
+                Some(entry).filter(|entry| !entry.is_blank()).map(|it| it.entry(unit, now_ms))
+            }
+            None => self.moved.entry(unit).filter(|entry| entry.commit >= redo),
+        }
     }
 }
 

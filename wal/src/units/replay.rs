@@ -1,6 +1,6 @@
 //! Restart's half of the unit table: a keypoint's entries first, then the records behind it.
 
-use super::{Applied, GidHolder, Unit, Units};
+use super::{Applied, GidHolder, Unit, Units, span};
 use crate::Lsn;
 use crate::format::{ForkPayload, Kind, PreparePayload, RecordHeader, UnitEntry, UnitState, wide};
 
@@ -8,6 +8,7 @@ impl Units {
     /// Puts a keypoint's entry into the table.
     pub fn restore(&mut self, entry: UnitEntry) {
         if entry.state == UnitState::Ended {
+            self.moved.restore(entry);
             return;
         }
         if !entry.gid.is_empty() {
@@ -37,16 +38,24 @@ impl Units {
             repeat_history: repeat,
         };
         if record.ends() {
-            self.drop_ended(header.unit);
+            self.drop_ended(header.unit, &record);
             return;
         }
+        if self.moved.holds(header.unit) {
+            return;
+        }
+        let size = self.segment_size;
         let entry = self.live.entry(header.unit).or_insert_with(|| Unit::new(0));
         if lsn <= entry.head {
+            // The entry does not say what of the unit lies in which segment.
+            if header.kind != Kind::Fork {
+                span::note(&mut entry.spans, lsn, record.next, size);
+            }
             return;
         }
         if header.kind == Kind::Fork {
             if let Ok(fork) = ForkPayload::decode(payload) {
-                entry.fork(lsn, &fork);
+                entry.apply_fork(lsn, &fork);
             }
             return;
         }
@@ -68,20 +77,16 @@ impl Units {
         }
     }
 
-    fn drop_ended(&mut self, unit: u64) {
-        if let Some(entry) = self.live.remove(&unit)
-            && self.gids.get(&entry.gid) == Some(&GidHolder::Live(unit))
-        {
+    fn drop_ended(&mut self, unit: u64, record: &Applied<'_>) {
+        let Some(mut entry) = self.live.remove(&unit) else { return };
+        if self.gids.get(&entry.gid) == Some(&GidHolder::Live(unit)) {
             self.gids.remove(&entry.gid);
         }
-    }
-}
-
-impl Unit {
-    fn fork(&mut self, lsn: Lsn, fork: &ForkPayload) {
-        self.head = lsn;
-        self.floor = if fork.floor.is_zero() { lsn.plus(1) } else { fork.floor };
-        self.sec = fork.sec;
-        self.moves = fork.moves;
+        if record.kind == Kind::Commit {
+            entry.commit = record.lsn;
+        }
+        entry.head = entry.head.max(record.lsn);
+        // What is free stays unfreed here: the sweep behind the open finds it.
+        let _ = self.moved.ended(unit, entry, record);
     }
 }

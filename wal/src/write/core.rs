@@ -10,7 +10,7 @@ use crate::format::{
     Cause, Decision, Discipline, Kind, PreparePayload, RECORD_HEADER_LEN, RecordHeader, UnitState,
     disk_len, flags, padded_record_len, wide,
 };
-use crate::units::{Applied, GidHolder, Owed, Unit, Units, undo_cost};
+use crate::units::{Applied, Forked, GidHolder, Owed, Unit, Units, undo_cost};
 use crate::{Error, ErrorKind, Lsn};
 use std::collections::VecDeque;
 
@@ -102,6 +102,7 @@ impl Core {
         segment_size: u64,
     ) -> Self {
         let content_end = writer.end();
+        units.set_segment_size(segment_size);
         units.recount(discipline == Discipline::RepeatHistory);
         Self {
             writer,
@@ -320,6 +321,25 @@ impl Core {
             }
         }
         Ok(placed)
+    }
+
+    /// Appends the fork record of a move whose copies are durable. None, and nothing was appended,
+    /// if the unit has ended meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]; then nothing has changed.
+    pub fn fork(&mut self, unit: u64, forked: &Forked) -> Result<Option<Placed>, Refusal> {
+        let Some(fork) = self.units.fork(unit, forked) else { return Ok(None) };
+        self.taken(Kind::Fork)?;
+        let payload = fork.encode();
+        let header = self.header(unit, Kind::Fork, 0, 0, payload.len());
+        let header = RecordHeader { payload_crc: crc32c::crc32c(&payload), ..header };
+        let lsn = self.writer.append(&header, &payload, Class::Reserved)?;
+        let next = lsn.plus(wide(header.padded_len()));
+        self.content_end = next;
+        self.units.forked(unit, lsn, next, &fork);
+        Ok(Some(Placed { lsn, next }))
     }
 
     /// From here on no record is taken but CLOSE, or all are again.

@@ -6,6 +6,7 @@
 //!   forced alone, in a batch of its own that is padded to the write unit;
 //! - the compensation of every record that may still be undone, taken to carry no more than the
 //!   record itself does;
+//! - a fork record of every live unit, so that moving can free what is full;
 //! - a keypoint of all that: about 400 bytes a unit, 26 a segment, three padded batches.
 //!
 //! And half as much again, because records do not span segments: in the smallest segment the
@@ -28,12 +29,15 @@ pub(super) struct Terms {
 const KEYPOINT_UNIT: u64 = 400;
 const KEYPOINT_SEGMENT: u64 = 26;
 
+/// Bytes of a fork record.
+const FORK: u64 = 104;
+
 /// A chunk of a keypoint is no longer than this.
 const CHUNK: u64 = 64 << 10;
 
 /// Bytes to leave free.
 pub(super) fn reserve(owed: &Owed, terms: &Terms) -> u64 {
-    let table = owed.units.saturating_mul(KEYPOINT_UNIT);
+    let table = owed.units.saturating_mul(KEYPOINT_UNIT + FORK);
     let table = table.saturating_add(terms.segments.saturating_mul(KEYPOINT_SEGMENT));
     let batches = owed.batches.saturating_add(3).saturating_mul(terms.write_unit);
     let need = batches.saturating_add(owed.undo).saturating_add(table);

@@ -317,6 +317,66 @@ fn the_payloads_of_the_log_itself_are_as_documented() {
     check_layout("Directory entry", &bytes[20..60], &fields);
 }
 
+#[test]
+fn the_secondary_log_is_as_documented() {
+    let header = samples::extent_file_header();
+    let bytes = header.encode();
+    let fields = [
+        ("magic", b"SIDINGXT".to_vec()),
+        ("version", u32s(1)),
+        ("write_unit", u32s(header.write_unit)),
+        ("log_id", LOG_ID.to_vec()),
+        ("number", u64s(header.number)),
+        ("reserved", vec![0; 20]),
+        ("crc", crc(&[&bytes[..60]])),
+    ];
+    check_layout("Extent file header", &bytes, &fields);
+
+    let (head, bytes) = samples::extent();
+    let at = samples::extent_place().at;
+    let bound = [LOG_ID.to_vec(), sptr(at), bytes[..92].to_vec()].concat();
+    let fields = [
+        ("magic", b"XTNT".to_vec()),
+        ("moves", u32s(head.moves)),
+        ("unit", u64s(head.unit)),
+        ("parent", sptr(head.parent)),
+        ("count", u32s(3)),
+        ("len", u32s(u32::try_from(bytes.len()).unwrap())),
+        ("body_crc", crc(&[&bytes[96..]])),
+        ("oldest", lsn(head.oldest)),
+        ("newest", lsn(head.newest)),
+        ("total_count", u64s(0x4142_4344_4546_4748 + 3)),
+        ("chain_hash", u64s(head.chain_hash)),
+        ("reserved", vec![0; 20]),
+        ("crc", crc(&[&bound])),
+    ];
+    check_layout("Extent", &bytes[..96], &fields);
+
+    // The copies, with payloads of 9, 0 and 18 bytes; the table, and its padding.
+    let (starts, ends) = ([96, 152, 192], [145, 192, 250]);
+    let mut hash = 0x5152_5354;
+    for ((start, end), payload) in starts.into_iter().zip(ends).zip(samples::COPIES) {
+        let copy = &bytes[start..end];
+        let fields = [
+            ("lsn", copy[..8].to_vec()),
+            ("header", copy[8..40].to_vec()),
+            ("payload", payload.to_vec()),
+        ];
+        check_layout("Copy", copy, &fields);
+        let header = RecordHeader::parse(&copy[8..40]).unwrap();
+        assert_eq!(
+            (header.unit, header.len),
+            (head.unit, 32 + u32::try_from(payload.len()).unwrap())
+        );
+        let crc = crc(&[&u64s(hash), &copy[..8], &copy[36..40]]);
+        hash = u32::from_le_bytes(crc.try_into().unwrap()).into();
+    }
+    assert_eq!(hash, head.chain_hash);
+    let table = [u32s(96), u32s(152), u32s(192), u32s(0)].concat();
+    assert_eq!(bytes[256..], table);
+    assert_eq!((&bytes[8 + 96..12 + 96], head.oldest), (&u32s(41)[..], RECORD_LSN.plus(256)));
+}
+
 /// The table of codes and names under `title`.
 fn codes(title: &str) -> Vec<(u8, String)> {
     let rows = table(title, "code");
@@ -384,7 +444,7 @@ fn states_have_the_documented_codes() {
 
 #[test]
 fn limits_and_file_names_are_as_documented() {
-    let coded: [(&str, u64); 10] = [
+    let coded: [(&str, u64); 13] = [
         ("VERSION", format::VERSION.into()),
         ("HEADER_LEN", format::HEADER_LEN.try_into().unwrap()),
         ("CONTROL_LEN", format::CONTROL_LEN.try_into().unwrap()),
@@ -395,6 +455,9 @@ fn limits_and_file_names_are_as_documented() {
         ("MIN_SEGMENT_SIZE", format::MIN_SEGMENT_SIZE),
         ("MIN_WRITE_UNIT", format::MIN_WRITE_UNIT.into()),
         ("MAX_GID", format::MAX_GID.try_into().unwrap()),
+        ("EXTENT_FILE_HEADER_LEN", format::EXTENT_FILE_HEADER_LEN.try_into().unwrap()),
+        ("EXTENT_HEAD_LEN", format::EXTENT_HEAD_LEN.try_into().unwrap()),
+        ("EXTENT_ALIGN", format::EXTENT_ALIGN.try_into().unwrap()),
     ];
     let documented: Vec<_> = table("Limits", "name")
         .into_iter()
@@ -406,4 +469,8 @@ fn limits_and_file_names_are_as_documented() {
     assert!(files.contains(&format!("`{}` is number 42", format::segment_file_name(42))));
     assert_eq!(format::parse_segment_name("000000000000002a.seg"), Some(42));
     assert_eq!(format::parse_segment_name("000000000000002A.seg"), None);
+    assert!(files.contains("`%016x.ext`"));
+    assert_eq!(format::extent_file_name(3 << 32 | 42), "000000030000002a.ext");
+    assert_eq!(format::parse_extent_name("000000030000002a.ext"), Some(3 << 32 | 42));
+    assert_eq!(format::parse_extent_name("000000030000002A.ext"), None);
 }

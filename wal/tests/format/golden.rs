@@ -7,9 +7,10 @@ use crate::hex;
 use crate::image::{every_kind, walk};
 use crate::samples::{self, LOG_ID, RECORD_LSN, seed};
 use siding_wal::format::{
-    BatchHeader, CONTROL_LEN, Compensation, ControlSlot, Decision, DirectoryChunk, ForkPayload,
-    KeypointBegin, KeypointChunk, KeypointEnd, Kind, Malformed, MarkPayload, PreparePayload,
-    RecordHeader, SegmentHeader, decode_record, flags, newest_slot, slot_offset,
+    BatchHeader, CONTROL_LEN, Compensation, ControlSlot, Decision, DirectoryChunk, Extent,
+    ExtentFileHeader, ForkPayload, KeypointBegin, KeypointChunk, KeypointEnd, Kind, Malformed,
+    MarkPayload, PreparePayload, RecordHeader, SegmentHeader, decode_record, flags, newest_slot,
+    slot_offset,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -64,7 +65,16 @@ fn structures() -> Vec<Golden> {
         let at = usize::try_from(slot_offset(slot.sequence)).unwrap();
         control[at..at + 512].copy_from_slice(&slot.encode());
     }
+    let file = samples::extent_file_header();
+    let (head, extent) = samples::extent();
     vec![
+        Golden::new("extent_file_header", "the header of an extent file", file.encode(), {
+            move |bytes| ExtentFileHeader::decode(bytes).as_ref() == Ok(&file)
+        }),
+        Golden::new("extent", "an extent with three copies and a parent", extent, move |bytes| {
+            let read = Extent::decode(bytes.to_vec(), &samples::extent_place());
+            read.is_ok_and(|read| read.head == head && payloads(&read) == samples::COPIES)
+        }),
         Golden::new("segment_header", "a segment header", header.encode(), move |bytes| {
             SegmentHeader::decode(bytes).as_ref() == Ok(&header)
         }),
@@ -87,6 +97,10 @@ fn structures() -> Vec<Golden> {
             },
         ),
     ]
+}
+
+fn payloads(extent: &Extent) -> Vec<&[u8]> {
+    (0..extent.len()).map(|index| extent.payload(extent.get(index).unwrap())).collect()
 }
 
 /// A record of this kind with this payload, as it stands at [`RECORD_LSN`].

@@ -3,9 +3,9 @@
 use siding_wal::Lsn;
 use siding_wal::format::{
     BATCH_HEADER_LEN, BatchHeader, Cause, Compensation, ControlSlot, Decision, DirectoryChunk,
-    DirectoryEntry, Discipline, ForkPayload, KeypointBegin, KeypointChunk, KeypointEnd, Kind,
-    LogId, MarkPayload, PreparePayload, RecordHeader, SPtr, Seed, SegmentEntry, SegmentHeader,
-    UnitEntry, UnitState,
+    DirectoryEntry, Discipline, ExtentFileHeader, ExtentHead, ExtentPlace, ForkPayload,
+    KeypointBegin, KeypointChunk, KeypointEnd, Kind, LogId, MarkPayload, Packer, PreparePayload,
+    RecordHeader, SPtr, Seed, SegmentEntry, SegmentHeader, UnitEntry, UnitState,
 };
 
 pub(crate) const LOG_ID: LogId = *b"siding-log-id-01";
@@ -132,6 +132,33 @@ pub(crate) fn fork() -> ForkPayload {
         started_ms: 0x8182_8384_8586_8788,
         chain_hash: 0x9192_9394_9596_9798,
     }
+}
+
+pub(crate) fn extent_file_header() -> ExtentFileHeader {
+    ExtentFileHeader { log_id: LOG_ID, number: 0x1112_1314_1516_1718, write_unit: 4096 }
+}
+
+/// Where the sample of an extent stands.
+pub(crate) fn extent_place() -> ExtentPlace {
+    let at = SPtr { extent: 0x1112_1314_1516_1718, offset: 0x2122_2324 };
+    ExtentPlace { log_id: LOG_ID, at }
+}
+
+/// The payloads of the copies in the sample of an extent.
+pub(crate) const COPIES: [&[u8]; 3] = [b"alice -30", b"", b"bob +30, and so on"];
+
+/// An extent with older ones behind it: its head and its bytes.
+pub(crate) fn extent() -> (ExtentHead, Vec<u8>) {
+    let behind = SPtr { extent: 0x0102_0304_0506_0708, offset: 0x3132_3334 };
+    let behind = Some((behind, 0x4142_4344_4546_4748, 0x5152_5354));
+    let unit = data_header(b"").unit;
+    let mut packer = Packer::new(unit, 0x6162_6364, behind);
+    for (lsn, payload) in (1..).map(|step| RECORD_LSN.plus(step * 256)).zip(COPIES) {
+        let mut record = data_header(payload).encode(seed(), lsn).to_vec();
+        record.extend_from_slice(payload);
+        packer.push(lsn, &record);
+    }
+    packer.seal(&extent_place())
 }
 
 pub(crate) fn mark() -> MarkPayload {

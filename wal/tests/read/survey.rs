@@ -40,13 +40,19 @@ fn nothing_is_nothing() {
     image.file("lock").extend_from_slice(b"4711");
     image.file("lost+found");
     image.file("admin.sock");
+    // The secondary log's.
+    image.file("0000000100000001.ext");
     let survey = look(&image).unwrap();
     assert!(survey.is_empty() && survey.identity.is_none() && survey.strangers.is_empty());
     image.file("notes.txt");
     image.file("0.seg");
+    image.file("000000010000000G.ext");
     image.file("000000000000000G.seg");
     let survey = look(&image).unwrap();
-    assert_eq!(survey.strangers, ["0.seg", "000000000000000G.seg", "notes.txt"]);
+    assert_eq!(
+        survey.strangers,
+        ["0.seg", "000000000000000G.seg", "000000010000000G.ext", "notes.txt"]
+    );
 }
 
 #[test]

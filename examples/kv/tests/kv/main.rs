@@ -44,7 +44,24 @@ fn copy(from: &Path, to: &Path) {
     copy_files(from, to);
 }
 
+/// Copies what stands at one moment: while the log trims, a copy takes longer than a moment, and
+/// no crash would leave what it is made of.
 fn copy_files(from: &Path, to: &Path) {
+    loop {
+        let control = fs::read(from.join("control")).ok();
+        copy_once(from, to);
+        if fs::read(from.join("control")).ok() == control {
+            return;
+        }
+        for entry in fs::read_dir(to).unwrap().map(std::io::Result::unwrap) {
+            if !entry.path().is_dir() {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    }
+}
+
+fn copy_once(from: &Path, to: &Path) {
     let entries = fs::read_dir(from).unwrap().map(std::io::Result::unwrap);
     let files = entries.filter(|entry| !entry.path().is_dir());
     let mut names: Vec<_> = files.map(|entry| entry.file_name()).collect();

@@ -58,9 +58,17 @@ fn holds(dir: &Path, expected: &Map) -> Result<Db> {
 fn a_crash_between_any_two_steps_of_a_snapshot_loses_nothing() -> Result<()> {
     let dir = scratch();
     let db = filled(dir.path())?;
-    let before = crash(dir.path());
     let expected = contents(&db);
-    let taken = db.snapshot()?;
+    // The log writes records of its own: what is put together below must be of one moment.
+    let (before, taken) = loop {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let end = db.log().positions().end;
+        db.log().ensure_durable(end)?;
+        let before = crash(dir.path());
+        if db.log().positions().end == end {
+            break (before, db.snapshot()?);
+        }
+    };
     let after = crash(dir.path());
     let whole = fs::read(&taken.file).unwrap();
     let oldest = newest_but(before.path(), 1);

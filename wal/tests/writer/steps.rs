@@ -1,5 +1,4 @@
 //! The pure writer, step by step.
-#![allow(clippy::panic, reason = "a test")]
 
 use siding_wal::Lsn;
 use siding_wal::format::{Kind, RecordHeader, padded_record_len};
@@ -58,4 +57,36 @@ fn a_segment_that_was_entered_and_holds_nothing_is_not_waited_for() {
     flush(&mut writer);
     assert_eq!(writer.durable(), end);
     assert!(!matches!(writer.place(40, Class::Ordinary), Err(Refusal::Error(_))));
+}
+
+#[test]
+fn many_batches_that_wait_take_one_sync() {
+    let mut writer = writer(256 << 10);
+    for _ in 0..3 {
+        append(&mut writer, 5_000);
+        writer.close_batch();
+    }
+    writer.want(writer.end());
+    let mut done = Vec::new();
+    while let Some(action) = writer.next_action() {
+        let _ = writer.complete(&action);
+        done.push(match action {
+            Action::Write { durable: true, .. } => "write durably",
+            Action::Write { durable: false, .. } => "write",
+            Action::Sync { .. } => "sync",
+            Action::Open { .. } => "open",
+        });
+    }
+    assert_eq!(done, ["write", "write", "write", "sync"]);
+}
+
+#[test]
+fn a_record_as_large_as_the_ring_is_taken_alone() {
+    let mut writer = writer(8 << 10);
+    append(&mut writer, 15_000);
+    let refused = writer.place(40, Class::Reserved);
+    assert!(matches!(refused, Err(Refusal::Ring)), "{refused:?}");
+    writer.want(writer.end());
+    flush(&mut writer);
+    append(&mut writer, 15_000);
 }

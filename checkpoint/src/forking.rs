@@ -1,0 +1,246 @@
+//! Forking, wired to keypoints and trimming: what is due after a keypoint, what an operator asks
+//! for, and what a full log needs.
+
+use crate::engine::Engine;
+use crate::open::ForkConfig;
+use siding_fork::policy::{Candidate, Effect, Plan, Policy, Sealed, Settings, Situation};
+use siding_fork::pool::Pool;
+use siding_fork::{Mover, Order, Pace, Round, Task};
+use siding_wal::format::wide;
+use siding_wal::units::Unit;
+use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes copied in one round, at most, while nobody waits for it.
+const ROUND: u64 = 4 << 20;
+
+/// What the engine keeps for moves.
+#[derive(Debug)]
+pub(crate) struct Forking {
+    mover: Mover,
+    config: ForkConfig,
+    policy: Mutex<(Policy, Pace)>,
+    /// Units that an operator wants to stay where they are.
+    held: Mutex<BTreeSet<u64>>,
+    swept: AtomicBool,
+    /// The quota of the secondary log.
+    max_bytes: Option<u64>,
+}
+
+fn order(plan: &Plan) -> Order {
+    let task = match plan.upto {
+        Some(upto) => Task::UpTo { upto, next: plan.next },
+        None => Task::Whole,
+    };
+    Order { unit: plan.unit, task }
+}
+
+impl Forking {
+    pub(crate) fn new(pool: Arc<Pool>, config: ForkConfig, max_bytes: Option<u64>) -> Self {
+        let ForkConfig { benefit: ratio, idle_ms, .. } = config;
+        let settings = Settings { ratio, idle_ms, ..Settings::default() };
+        Self {
+            mover: Mover::new(pool),
+            config,
+            policy: Mutex::new((Policy::new(settings), Pace::new(config.rate))),
+            held: Mutex::new(BTreeSet::new()),
+            swept: AtomicBool::new(false),
+            max_bytes,
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        self.mover.pool()
+    }
+
+    /// Units whose extents cannot all be read, and what is lost of them.
+    pub(crate) fn problems(&self) -> BTreeMap<u64, String> {
+        let told = self.pool().problems().into_iter().map(|problem| {
+            let lost = match problem.upto {
+                Some(upto) => format!("its records up to {upto} are lost"),
+                None => "all its moved records are lost".to_owned(),
+            };
+            (problem.unit, format!("{}; {lost}", problem.what))
+        });
+        told.collect()
+    }
+
+    /// Whether the policy would move a unit for what that gains.
+    pub(crate) fn pays(&self, effect: &Effect) -> bool {
+        let ratio = self.config.benefit;
+        effect.gain > 0 && effect.gain >= effect.cost.saturating_mul(ratio)
+    }
+
+    pub(crate) fn held(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Moves a unit's records to the secondary log now, whatever it gains. Returns how many
+    /// records were moved; none if all of them were.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if it is not live; what kept it from being moved: it stays as it
+    /// was.
+    ///
+    /// # Crash
+    ///
+    /// It was moved, or it was not; its chain is the same.
+    pub fn fork_unit(&self, unit: u64) -> Result<u64> {
+        if self.stream().core().units.get(unit).is_none_or(Unit::is_blank) {
+            let what = format!("no unit {unit:#x} with records is live");
+            return Err(Error::new(ErrorKind::NotFound, what).advise("see `siding units`"));
+        }
+        // Only what is durable is moved, and only once the fork record is durable is it over.
+        self.stream().flush()?;
+        let round = self.round(&[Order { unit, task: Task::Whole }])?;
+        if let Some((_, error)) = round.given_up.into_iter().next() {
+            return Err(error);
+        }
+        if round.next > Lsn::ZERO {
+            self.stream().ensure_durable(round.next)?;
+        }
+        Ok(round.records)
+    }
+
+    /// Keeps a unit where it is until [`Engine::unhold_unit`], or the next open.
+    pub fn hold_unit(&self, unit: u64) {
+        self.forking.held().insert(unit);
+    }
+
+    /// Lets a unit be moved again.
+    pub fn unhold_unit(&self, unit: u64) {
+        self.forking.held().remove(&unit);
+    }
+
+    fn round(&self, orders: &[Order]) -> Result<Round> {
+        let round = self.forking.mover.round(self.stream(), orders)?;
+        self.forking.mover.settle(self.stream());
+        Ok(round)
+    }
+
+    /// Moves what is due: units that hold segments which nothing else needs, if that pays, as far
+    /// as the pace allows. `urgent`: the log is full, and whatever frees something is due. True if
+    /// something was moved.
+    pub(crate) fn fork_due(&self, urgent: bool) -> bool {
+        if !self.forking.config.automatic || !self.holds_segments() {
+            return false;
+        }
+        let now = self.stream().clock().monotonic_ms();
+        let plans = {
+            let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
+            let (policy, pace) = &mut *policy;
+            let budget = if urgent { u64::MAX } else { pace.allowed(now).min(ROUND) };
+            if budget == 0 {
+                return false;
+            }
+            self.situation(budget, urgent, |situation| policy.round(situation))
+        };
+        let Ok(planned) = plans else { return false };
+        let orders: Vec<Order> = planned.plans.iter().map(order).collect();
+        if orders.is_empty() {
+            return false;
+        }
+        // A fork record may need room itself, and must not wait for another round to make it.
+        let _working = self.no_reclaim();
+        match self.round(&orders) {
+            Ok(round) => {
+                let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
+                policy.1.spend(round.bytes);
+                !round.units.is_empty()
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Compacts the secondary log by a file, if it is much larger than what lives in it.
+    pub(crate) fn compact_due(&self) {
+        let Some(units) = self.forking.pool().worst() else { return };
+        let orders: Vec<Order> =
+            units.into_iter().map(|unit| Order { unit, task: Task::Compact }).collect();
+        let _working = self.no_reclaim();
+        // What cannot be copied stays where it is.
+        let _ = self.round(&orders);
+    }
+
+    /// Whether there are sealed segments that nothing but units keeps.
+    fn holds_segments(&self) -> bool {
+        let segments = self.stream().segments();
+        let free_below = segments.number_of(self.free_below());
+        segments.oldest_number().is_some_and(|oldest| free_below > oldest)
+    }
+
+    /// What moving each live unit would cost and gain, lowest number first.
+    ///
+    /// # Errors
+    ///
+    /// A directory was to be made by a scan, and the log is damaged.
+    pub fn fork_effects(&self) -> Result<Vec<Effect>> {
+        let policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        self.situation(u64::MAX, false, |situation| policy.0.effects(situation))
+    }
+
+    fn situation<T>(
+        &self,
+        budget: u64,
+        urgent: bool,
+        ask: impl FnOnce(&Situation<'_>) -> T,
+    ) -> Result<T> {
+        let directories = self.sealed()?;
+        let segments: Vec<Sealed<'_>> = directories
+            .iter()
+            .map(|(number, directory)| Sealed { number: *number, directory })
+            .collect();
+        let stream = self.stream();
+        let now = stream.clock().monotonic_ms();
+        let free_below = self.free_below();
+        let segment_size = stream.settings().segment_size;
+        let pool = self.forking.pool().stats();
+        let room = self.forking.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(pool.bytes));
+        let held = self.forking.held().clone();
+        let units: Vec<Candidate> = {
+            let core = stream.core();
+            let live = core.units.iter().filter(|(_, unit)| unit.live_low() < Lsn::MAX);
+            live.map(|(number, unit)| Candidate {
+                unit: number,
+                state: unit.state,
+                floor: unit.floor,
+                main_bytes: unit.main.1,
+                idle_ms: (unit.touched_ms != 0).then(|| now.saturating_sub(unit.touched_ms)),
+                held: held.contains(&number),
+                moving: unit.is_moving() || core.units.is_forking(number),
+            })
+            .collect()
+        };
+        let retained = wide(stream.segments().len()).saturating_mul(segment_size);
+        Ok(ask(&Situation {
+            segment_size,
+            segments: &segments,
+            free_below,
+            retained,
+            soft_limit: self.forking.config.soft_limit,
+            units: &units,
+            budget,
+            room,
+            urgent,
+        }))
+    }
+
+    /// Tells the secondary log which extents are needed, once in an open, and frees what has
+    /// become free since.
+    pub(crate) fn settle_forks(&self) {
+        if !self.forking.swept.swap(true, Ordering::AcqRel) {
+            let live = self.stream().core().units.extents();
+            if self.forking.pool().sweep(&live).is_err() {
+                // Nothing of earlier opens is freed before it is known what is needed.
+                self.forking.swept.store(false, Ordering::Release);
+                return;
+            }
+        }
+        self.forking.mover.settle(self.stream());
+    }
+}

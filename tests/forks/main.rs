@@ -1,0 +1,8 @@
+//! Forking through the front door: units whose records were moved are as they were.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod directories;
+mod moves;
+mod stuck;
+#[path = "../support/mod.rs"]
+mod support;
