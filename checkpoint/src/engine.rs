@@ -78,7 +78,7 @@ impl Engine {
             opened.stream.core().content_end(),
             opened.marked_ms,
         );
-        opened.stream.wake_at(keeper.due_at());
+        let due_at = keeper.due_at();
         let first = first_own_segment(&opened);
         let engine = Arc::new(Self {
             directories: Mutex::new(Directories::new(opened.directories, first)),
@@ -97,6 +97,7 @@ impl Engine {
         });
         let upkeep: Weak<dyn Upkeep> = Arc::<Self>::downgrade(&engine);
         engine.stream.set_upkeep(upkeep);
+        engine.set_marks(due_at);
         engine
     }
 
@@ -142,7 +143,7 @@ impl Engine {
         let now = self.stream.clock().monotonic_ms();
         let mut keeper = self.keeper();
         keeper.keypoint_taken(now, end);
-        self.stream.wake_at(keeper.due_at());
+        self.set_marks(keeper.due_at());
     }
 
     /// The positions of this moment.

@@ -90,6 +90,13 @@ impl Engine {
         self.wake.wake_all();
     }
 
+    /// The next keypoint is due at `lsn`: the keeper is woken there, and has the time that half
+    /// a segment takes.
+    pub(crate) fn set_marks(&self, lsn: Lsn) {
+        self.stream().wake_at(lsn);
+        self.stream().set_wall(lsn.plus(self.stream().settings().segment_size / 2));
+    }
+
     /// Whether a keypoint is due by bytes.
     fn keypoint_due(&self) -> bool {
         let end = self.stream().core().writer.end();
@@ -102,6 +109,10 @@ impl Engine {
         let right = self.one_keypoint();
         let now = self.stream().clock().monotonic_ms();
         if self.due(now).0 == Some(Task::Keypoint) {
+            if why == Why::Outrun {
+                self.settle_forks();
+                let _ = self.write_directories();
+            }
             self.fork_due(why);
             // What fails here fails the log, or is tried again; the next call says so.
             let _ = self.keypoint_now(&right);

@@ -113,6 +113,7 @@ pub struct Stream {
     stopping: AtomicBool,
     upkeep: OnceLock<Weak<dyn Upkeep>>,
     wake_at: AtomicU64,
+    wall: AtomicU64,
     secondary: OnceLock<Arc<dyn Copies>>,
 }
 
@@ -155,6 +156,7 @@ impl Stream {
             stopping: AtomicBool::new(false),
             upkeep: OnceLock::new(),
             wake_at: AtomicU64::new(u64::MAX),
+            wall: AtomicU64::new(u64::MAX),
             secondary: OnceLock::new(),
             settings,
             disk,
@@ -207,6 +209,16 @@ impl Stream {
     /// Wakes whoever keeps the stream small once it is written up to `lsn`. Counts once.
     pub fn wake_at(&self, lsn: Lsn) {
         self.wake_at.store(lsn.get(), Ordering::Relaxed);
+    }
+
+    /// Who would write DATA from `lsn` on calls [`Upkeep::catch_up`] first. Counts until that has
+    /// set another one, or could do nothing.
+    pub fn set_wall(&self, lsn: Lsn) {
+        self.wall.store(lsn.get(), Ordering::Relaxed);
+    }
+
+    fn wall(&self) -> Lsn {
+        Lsn::new(self.wall.load(Ordering::Relaxed))
     }
 
     pub(super) fn upkeep(&self) -> Option<Arc<dyn Upkeep>> {
