@@ -21,7 +21,7 @@ type Rule<'a> = &'a (dyn Fn(&str, usize, Outcome) -> bool + Sync);
 
 /// Flips each `step`th bit of all files, one at a time.
 fn flip_all(whole: &Whole, step: usize, rule: Rule<'_>) -> ByFile {
-    let files: Vec<_> = whole.files.iter().map(|(name, bytes)| (name, bytes.len() * 8)).collect();
+    let files: Vec<_> = whole.main().map(|(name, bytes)| (name, bytes.len() * 8)).collect();
     let bits: usize = files.iter().map(|(_, bits)| bits).sum();
     keep_memory();
     let next = AtomicUsize::new(0);
@@ -103,7 +103,7 @@ fn bits_of_a_closed_log(discipline: Discipline, step: usize) {
         false => outcome == Outcome::Unchanged,
     });
     let flips: usize = counts.values().flat_map(Counts::values).sum();
-    let bits: usize = whole.files.values().map(|bytes| bytes.len() * 8).sum();
+    let bits: usize = whole.main().map(|(_, bytes)| bytes.len() * 8).sum();
     assert_eq!(flips, bits.div_ceil(step));
     println!("{discipline:?}: {counts:#?}");
 }

@@ -53,19 +53,29 @@ pub(crate) fn in_use(recovery: Recovery) -> Result<Log> {
 }
 
 /// One segment, nearly full, over two opens: work of every kind lies between the redo position and
-/// the last keypoint, and there are units that lie across each of the two keypoints.
+/// the last keypoint, and there are units that lie across each of the two keypoints. The segment
+/// before it is trimmed: units that were in it have moved.
 pub(crate) fn one_segment(discipline: Discipline, end: End) -> Files {
     let disk = Arc::new(Copied::default());
     let clock = StillClock::new();
     let log = start(&disk, &clock, discipline).unwrap();
+    let mut moved = old_units(&log).unwrap();
     log.write(&bytes(1, 1_330)).unwrap();
     drop(unit(&log, 2).unwrap().prepare(b"doubt-0").unwrap());
     drop(unit(&log, 3).unwrap().decide().unwrap());
     log.keypoint().unwrap();
     unit(&log, 4).unwrap().commit().unwrap();
+    let redo = log.positions().end;
+    log.ensure_durable(redo).unwrap();
+    moved.append(b"behind the move").unwrap();
+    moved.commit().unwrap();
     log.close().unwrap();
     let log = start(&disk, &clock, discipline).unwrap();
-    let redo = busy(&log, discipline, 1).unwrap();
+    for doubt in log.in_doubt().into_iter().filter(|doubt| doubt.gid() == b"twice") {
+        // What it wrote since, and that it is prepared, moves into a file of this open.
+        assert!(log.fork(doubt.id()).unwrap() > 0);
+    }
+    busy(&log, discipline, 1).unwrap();
     clock.advance(2_000);
     log.tick();
     log.redo_from(redo).unwrap();
@@ -73,9 +83,10 @@ pub(crate) fn one_segment(discipline: Discipline, end: End) -> Files {
     for doubt in log.in_doubt().into_iter().filter(|doubt| doubt.gid() == b"doubt-0") {
         doubt.commit().unwrap();
     }
-    log.decided().into_iter().next().unwrap().end().unwrap();
+    // The first of them has moved, and stays.
+    log.decided().into_iter().nth(1).unwrap().end().unwrap();
     unit(&log, 5).unwrap().commit().unwrap();
-    while log.positions().end < Lsn::new(52 << 10) {
+    while log.positions().end < Lsn::new((SEGMENT + (52 << 10)) as u64) {
         log.write(&bytes(6, 1_330)).unwrap();
     }
     match end {
@@ -87,9 +98,44 @@ pub(crate) fn one_segment(discipline: Discipline, end: End) -> Files {
     }
     let mut files = disk.files();
     // Prepared and never used: `several_segments` keeps them.
-    files.retain(|_, bytes| bytes.iter().any(|byte| *byte != 0));
+    files.retain(|name, _| !name.ends_with(".seg") || *name == format!("{:016x}.seg", 1));
     files.insert("lock".to_owned(), Arc::new(b"12345\n".to_vec()));
     files
+}
+
+/// Units that are moved while the first segment is filled, which is trimmed then: one in doubt
+/// that goes on behind the move, one in doubt and one decided that are moved whole, and one that
+/// is to be committed.
+fn old_units(log: &Log) -> Result<UnitOfWork> {
+    let mut moved = Vec::new();
+    for tag in 40..44 {
+        let mut unit = log.begin()?;
+        unit.append(&bytes(tag, 60))?;
+        let save = unit.savepoint();
+        unit.append_to(3, &bytes(tag + 1, 20))?;
+        unit.roll_back_to(&save, |record| Ok(record.payload()[..8].to_vec()))?;
+        unit.append_to(4, &bytes(tag + 2, 30))?;
+        moved.push(unit);
+    }
+    let [mut twice, once, decided, committed] = moved.try_into().unwrap();
+    for unit in [&twice, &committed] {
+        log.fork(unit.id())?;
+    }
+    let once = once.prepare(b"once")?;
+    let decided = decided.decide()?;
+    for unit in [once.id(), decided.id()] {
+        log.fork(unit)?;
+    }
+    while log.positions().end < Lsn::new(SEGMENT as u64) {
+        log.write(&bytes(47, 1_330))?;
+    }
+    twice.append(b"behind the first move")?;
+    drop((twice.prepare(b"twice")?, once, decided));
+    log.tick();
+    log.redo_from(log.positions().durable)?;
+    log.keypoint()?;
+    log.tick();
+    Ok(committed)
 }
 
 /// Several segments over three opens, the second of which crashed: some were trimmed and used

@@ -15,6 +15,8 @@ fn written(discipline: Discipline) -> BTreeSet<(Kind, u8)> {
         (Kind::Commit, 0),
         (Kind::Commit, flags::END),
         (Kind::End, 0),
+        (Kind::Fork, 0),
+        (Kind::Directory, 0),
         (Kind::KeypointBegin, 0),
         (Kind::KeypointChunk, 0),
         (Kind::KeypointEnd, 0),
@@ -38,7 +40,8 @@ fn a_log_of_one_segment_is_nearly_full_and_holds_every_kind_of_record() {
             let whole = Whole::of(one_segment(discipline, end), discipline, end);
             let name = whole.segments()[0];
             assert_eq!((whole.segments().len(), whole.files[name].len()), (1, SEGMENT));
-            assert!(whole.end.get() > 52 << 10, "{}", whole.end);
+            assert!(whole.end.get() > (64 + 52) << 10, "{}", whole.end);
+            assert_eq!(whole.oldest.get() >> 16, 1, "{}", whole.oldest);
             assert_eq!(whole.kinds(), written(discipline), "{discipline:?}");
         }
     }

@@ -4,8 +4,8 @@ use crate::disk::Copied;
 use crate::flips::{USED, keep_memory};
 use crate::history::{DISCIPLINES, End, UNIT, batches, kept, one_segment, several_segments};
 use crate::witness::{Counts, ErrorName, Outcome, Whole};
-use siding::{Discipline, Lsn};
-use siding_wal::format::{BATCH_HEADER_LEN, HEADER_LEN};
+use siding::{Discipline, Kind, Lsn};
+use siding_wal::format::{BATCH_HEADER_LEN, HEADER_LEN, RecordHeader};
 use std::sync::Arc;
 
 /// Cuts each file to each of the lengths, and counts what it comes to. A segment is missed below
@@ -15,7 +15,7 @@ fn cut_all(whole: &Whole, lens: impl Fn(usize) -> bool) -> Counts {
     keep_memory();
     let kept = kept(&whole.files, whole.oldest, whole.end);
     let mut counts = Counts::new();
-    for (name, bytes) in &whole.files {
+    for (name, bytes) in whole.main() {
         let kept = kept.get(name).copied().unwrap_or(0);
         for len in (0..bytes.len()).filter(|len| lens(*len)) {
             let copy = Arc::new(whole.copy());
@@ -39,7 +39,7 @@ fn every_length_of_every_file_of_a_closed_log() {
     for discipline in DISCIPLINES {
         let whole = Whole::of(one_segment(discipline, End::Close), discipline, End::Close);
         let counts = cut_all(&whole, |_| true);
-        let end = usize::try_from(whole.end.get()).unwrap();
+        let end = usize::try_from(whole.end.since(whole.oldest)).unwrap();
         let named = |name, letter| counts[&Outcome::Named(name, Some(letter))];
         assert_eq!(named(ErrorName::Missing, 'G'), end - HEADER_LEN);
         // Half a header; and of an empty file it is the control file that knows better.
@@ -67,8 +67,12 @@ fn without_a_control_file_a_cut_between_batches_goes_unseen() {
     let mut files = whole.files.clone();
     files.remove("control");
     let mut counts = Counts::new();
-    // Without a whole first batch it is a log that was never created.
-    for batch in batches(&whole.files[name], Lsn::MAX).into_iter().skip(1) {
+    // Without a whole keypoint nothing makes up for the segment that was trimmed.
+    let bytes = &whole.files[name];
+    let all = batches(bytes, Lsn::MAX);
+    let keypoint = all.iter().position(|batch| holds_keypoint(&bytes[batch.clone()])).unwrap();
+    assert!(keypoint > 0 && keypoint < 10);
+    for batch in all.into_iter().skip(keypoint + 1) {
         let end = batch.start + batch.len().next_multiple_of(UNIT);
         let header = batch.start + BATCH_HEADER_LEN;
         // What is left of a header tells nothing; neither does padding that is gone.
@@ -86,6 +90,19 @@ fn without_a_control_file_a_cut_between_batches_goes_unseen() {
     println!("{counts:#?}");
 }
 
+/// Whether a keypoint is complete with this batch.
+fn holds_keypoint(batch: &[u8]) -> bool {
+    let mut at = BATCH_HEADER_LEN;
+    while at < batch.len() {
+        let record = RecordHeader::parse(&batch[at..]).unwrap();
+        if record.kind == Kind::KeypointEnd {
+            return true;
+        }
+        at += record.padded_len();
+    }
+    false
+}
+
 #[test]
 fn every_file_gone() {
     for discipline in DISCIPLINES {
@@ -93,7 +110,7 @@ fn every_file_gone() {
         let several = Whole::of(several_segments(discipline), discipline, End::Close);
         for whole in [one, several] {
             let kept = kept(&whole.files, whole.oldest, whole.end);
-            for name in whole.files.keys() {
+            for (name, _) in whole.main() {
                 let mut files = whole.files.clone();
                 files.remove(name);
                 let copy = Arc::new(Copied::of(&files));
@@ -115,7 +132,7 @@ fn every_file_of_twice_its_length() {
         let one = Whole::of(one_segment(discipline, End::Close), discipline, End::Close);
         let several = Whole::of(several_segments(discipline), discipline, End::Close);
         for whole in [one, several] {
-            for (name, bytes) in &whole.files {
+            for (name, bytes) in whole.main() {
                 let garbage = (0..bytes.len()).map(|at| u8::try_from(at * 37 % 255).unwrap() + 1);
                 for more in [garbage.collect(), bytes.to_vec(), vec![0; bytes.len()]] {
                     let mut files = whole.files.clone();

@@ -128,6 +128,11 @@ impl Whole {
         self.files.keys().filter(|name| name.ends_with(".seg")).collect()
     }
 
+    /// The files of the main log: `moved` is about the others.
+    pub(crate) fn main(&self) -> impl Iterator<Item = (&String, &Arc<Vec<u8>>)> {
+        self.files.iter().filter(|(name, _)| !name.ends_with(".ext"))
+    }
+
     fn without_last_batch(&self) -> Files {
         let mut files = self.files.clone();
         let (_, segment) = files.iter_mut().rfind(|(name, _)| name.ends_with(".seg")).unwrap();
