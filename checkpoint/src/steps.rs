@@ -52,8 +52,7 @@ impl Steps {
             }
         }
         let found = self.scan.records().starting_at(self.next).next();
-        self.next =
-            found.map_or(self.end, |(lsn, header, _)| lsn.plus(wide(header.padded_len())));
+        self.next = found.map_or(self.end, |(lsn, header, _)| lsn.plus(wide(header.padded_len())));
         Ok(found)
     }
 

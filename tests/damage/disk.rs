@@ -1,6 +1,7 @@
 //! A directory that is copied by sharing: thousands of damaged copies a second.
 
 use siding::disk::{DirLock, Disk, Geometry, LockError, LogFile};
+use siding_wal::disk::Owner;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -177,6 +178,10 @@ impl Disk for Copied {
 
     fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
         Ok(Box::new(Alone))
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        Ok(None)
     }
 
     fn free_bytes(&self) -> Option<u64> {

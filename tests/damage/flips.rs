@@ -130,12 +130,13 @@ fn bits_of_a_log_that_crashed() {
         let covered = covered(&whole.files, whole.oldest, whole.end);
         let name = whole.segments()[0].clone();
         let last = batches(&whole.files[&name], whole.end).pop().unwrap();
-        let counts = flip_all(&whole, 97, &|name, byte, outcome| {
-            match (covered[name][byte], name.ends_with(".seg") && last.contains(&byte)) {
-                (true, true) => outcome == Outcome::LastCut,
-                (true, false) => named(outcome),
-                (false, _) => outcome == Outcome::Unchanged,
-            }
+        let counts = flip_all(&whole, 97, &|name, byte, outcome| match (
+            covered[name][byte],
+            name.ends_with(".seg") && last.contains(&byte),
+        ) {
+            (true, true) => outcome == Outcome::LastCut,
+            (true, false) => named(outcome),
+            (false, _) => outcome == Outcome::Unchanged,
         });
         assert!(counts[&name].contains_key(&Outcome::LastCut), "{counts:#?}");
     }

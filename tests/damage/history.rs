@@ -2,7 +2,9 @@
 
 use crate::disk::{Copied, Files};
 use crate::support::StillClock;
-use siding::{Cause, Discipline, InDoubt, Log, Lsn, Options, Outcome, Recovery, Result, UnitOfWork};
+use siding::{
+    Cause, Discipline, InDoubt, Log, Lsn, Options, Outcome, Recovery, Result, UnitOfWork,
+};
 use siding_wal::format::{BATCH_HEADER_LEN, BatchHeader, HEADER_LEN, RecordHeader, SegmentHeader};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -257,9 +259,10 @@ pub(crate) fn covered(files: &Files, oldest: Lsn, end: Lsn) -> BTreeMap<String, 
         for batch in batches(bytes, first.plus(*kept as u64)) {
             let mut at = batch.start + BATCH_HEADER_LEN;
             mark[batch.start..at].fill(true);
-            while at < batch.end && first.plus(at as u64) > oldest {
+            while at < batch.end {
                 let record = RecordHeader::parse(&bytes[at..]).unwrap();
-                mark[at..at + usize::try_from(record.len).unwrap()].fill(true);
+                let kept = first.plus(at as u64) >= oldest;
+                mark[at..at + usize::try_from(record.len).unwrap()].fill(kept);
                 at += record.padded_len();
             }
         }

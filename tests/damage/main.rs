@@ -9,6 +9,7 @@ mod flips;
 mod history;
 mod kinds;
 mod lengths;
+mod moved;
 mod pairs;
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,6 +7,7 @@ use siding::{
     Discipline, Error, ErrorKind, Kind, Log, Lsn, Record, Recovery, Report, Result, UnitState,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ pub(crate) enum ErrorName {
     UnsupportedVersion,
 }
 
-fn named(error: &Error) -> std::result::Result<Outcome, String> {
+pub(crate) fn named(error: &Error) -> std::result::Result<Outcome, String> {
     let name = match error.kind() {
         ErrorKind::Corrupt => ErrorName::Corrupt,
         ErrorKind::Missing => ErrorName::Missing,
@@ -91,7 +92,7 @@ pub(crate) struct Whole {
     shown: Shown,
     /// What it shows without its last batch, if nothing vouches for that one.
     shorter: Option<Shown>,
-    discipline: Discipline,
+    pub(crate) discipline: Discipline,
     clock: Arc<StillClock>,
 }
 
@@ -199,7 +200,7 @@ impl Whole {
         let log = in_use(recovery)?;
         let units = Door::look(room[2], |out| units(&log, out));
         let mut newest = 0;
-        let records = Door::look(room[3], |out| records(&log, end, &mut newest, out));
+        let records = Door::look(room[3], |out| records(&log, self.oldest..end, &mut newest, out));
         log.abandon();
         Ok(Shown { doors: [redo, lives, units, records], newest })
     }
@@ -307,12 +308,16 @@ fn units(log: &Log, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Every record that the open found: those it appended itself stand at `end` or above.
-fn records(log: &Log, end: Lsn, newest: &mut usize, out: &mut Vec<u8>) -> Result<()> {
+/// Every record that the open found and the whole log shows: those that the open appended stand
+/// behind the range, and where the last keypoint is cut more is kept before it.
+fn records(log: &Log, range: Range<Lsn>, newest: &mut usize, out: &mut Vec<u8>) -> Result<()> {
     let mut records = log.records(Lsn::ZERO)?;
     while let Some(record) = records.next()? {
-        if record.lsn() >= end {
+        if record.lsn() >= range.end {
             break;
+        }
+        if record.lsn() < range.start {
+            continue;
         }
         *newest = out.len();
         write(&record, out);
@@ -320,11 +325,11 @@ fn records(log: &Log, end: Lsn, newest: &mut usize, out: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-fn note(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn note(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn write(record: &Record<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write(record: &Record<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&[record.kind() as u8, record.flags()]);
     out.extend_from_slice(&record.resource().to_le_bytes());
     let commit = record.commit().map_or(0, Lsn::get);
