@@ -96,7 +96,14 @@ impl Moved {
             log.tick();
             log.close()
         };
+        let extents = || -> Vec<String> {
+            disk.files().into_keys().filter(|name| name.ends_with(".ext")).collect()
+        };
+        let before = extents();
         go_on().map_err(|error| format!("it cannot be used: {error:?}"))?;
+        if extents() != before {
+            return Err(format!("of {before:?}, {:?} are left", extents()));
+        }
         self.judge(disk, name, lost).map_err(|what| format!("once used: {what}"))
     }
 
