@@ -160,9 +160,10 @@ impl Engine {
             let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
             let (policy, pace) = &mut *policy;
             let budget = match why {
-                Why::Now | Why::Keypoint => pace.allowed(now).min(ROUND),
+                Why::Now => pace.allowed(now).min(ROUND),
+                Why::Keypoint => pace.allowed(now),
                 Why::Outrun if pace.rate() == 0 => 0,
-                Why::Outrun => ROUND,
+                Why::Outrun => pace.allowed(now).max(ROUND),
                 Why::Full => u64::MAX,
             };
             if budget == 0 {
