@@ -449,7 +449,7 @@ impl Units {
             Some(entry) => {
                 Some(entry).filter(|entry| !entry.is_blank()).map(|it| it.entry(unit, now_ms))
             }
-            None => self.moved.entry_above(unit, redo),
+            None => self.moved.entry(unit).filter(|entry| entry.commit >= redo),
         }
     }
 }

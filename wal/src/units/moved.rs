@@ -12,7 +12,7 @@
 use super::{Applied, Unit, Units};
 use crate::Lsn;
 use crate::chain::ChainStart;
-use crate::format::{ForkPayload, Kind, SPtr, UnitEntry, UnitState};
+use crate::format::{ForkPayload, SPtr, UnitEntry, UnitState};
 use std::collections::BTreeMap;
 
 /// A move that has begun.
@@ -41,26 +41,13 @@ pub struct Forked {
     pub chain_hash: u64,
 }
 
-/// A moved unit that committed and ended, while redo may need it.
-#[derive(Clone, Debug)]
-struct Ended {
-    entry: UnitEntry,
-    /// At or behind the end of COMMIT: a redo position below it may lie inside.
-    committed: Lsn,
-    /// Behind END.
-    next: Lsn,
-}
-
-/// The most bytes that a COMMIT has: header, positions, cause, and the longest name.
-const COMMIT_BYTES: u64 = 32 + 22 + 255 + 3;
-
 /// What the table keeps of moved units beyond their entries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moved {
     /// Behind a fork record that is not durable: its unit.
     forks: BTreeMap<Lsn, u64>,
-    /// Committed and ended under deferred apply.
-    ended: BTreeMap<u64, Ended>,
+    /// Committed and ended under deferred apply: the entry, and the position behind END.
+    ended: BTreeMap<u64, (UnitEntry, Lsn)>,
     /// The redo position that the last durable keypoint carries.
     redo: Lsn,
     /// Units whose extents are free.
@@ -78,13 +65,12 @@ impl Moved {
             return SPtr::NONE;
         }
         // Zero if it was backed out.
-        let committed = if record.kind == Kind::Commit { record.next } else { record.lsn };
-        let for_redo = committed > self.redo && !entry.commit.is_zero();
+        let for_redo = entry.commit >= self.redo && !entry.commit.is_zero();
         if !for_redo || record.repeat_history || crate::seeded!(FreeAtEndNotAtRedo) {
             return entry.sec;
         }
         let entry = UnitEntry { state: UnitState::Ended, ..entry.entry(unit, 0) };
-        self.ended.insert(unit, Ended { entry, committed, next: record.next });
+        self.ended.insert(unit, (entry, record.next));
         SPtr::NONE
     }
 
@@ -97,17 +83,11 @@ impl Moved {
     }
 
     pub(super) fn entry(&self, unit: u64) -> Option<UnitEntry> {
-        self.ended.get(&unit).map(|ended| ended.entry.clone())
-    }
-
-    /// The same, unless a redo position of `redo` has passed its COMMIT.
-    pub(super) fn entry_above(&self, unit: u64, redo: Lsn) -> Option<UnitEntry> {
-        self.ended.get(&unit).filter(|it| it.committed > redo).map(|it| it.entry.clone())
+        self.ended.get(&unit).map(|(entry, _)| entry.clone())
     }
 
     pub(super) fn restore(&mut self, entry: UnitEntry) {
-        let committed = entry.commit.plus(COMMIT_BYTES);
-        self.ended.insert(entry.unit, Ended { entry, committed, next: Lsn::ZERO });
+        self.ended.insert(entry.unit, (entry, Lsn::ZERO));
     }
 
     pub(super) fn holds(&self, unit: u64) -> bool {
@@ -198,7 +178,7 @@ impl Units {
 
     fn release(&mut self, durable: Lsn) {
         let redo = self.moved.redo;
-        let gone = |it: &Ended| it.committed <= redo && it.next <= durable;
+        let gone = |(entry, next): &(UnitEntry, Lsn)| entry.commit < redo && *next <= durable;
         if !self.moved.ended.values().any(gone) {
             return;
         }
@@ -232,7 +212,7 @@ impl Units {
     #[must_use]
     pub fn extents(&self) -> Vec<(u64, SPtr)> {
         let live = self.live.iter().map(|(unit, entry)| (*unit, entry.sec));
-        let ended = self.moved.ended.iter().map(|(unit, ended)| (*unit, ended.entry.sec));
+        let ended = self.moved.ended.iter().map(|(unit, (entry, _))| (*unit, entry.sec));
         // A crash that loses END needs them.
         let ending = self.ending.values().map(|ending| (ending.unit, ending.frees));
         let all = live.chain(ended).chain(ending);
