@@ -125,5 +125,6 @@ fn no_log_is_created_beside_the_extents_of_a_lost_one() -> Result<()> {
     let Err(error) = recover(&disk) else { panic!("a log was created") };
     assert_eq!(error.kind(), ErrorKind::ForeignFile, "{error}");
     assert!(error.to_string().contains(name) && error.advice().is_some(), "{error}");
+    assert!(error.path().is_some_and(|path| path.ends_with(name)), "{error:?}");
     Ok(())
 }
