@@ -132,7 +132,9 @@ mod tests {
     proptest! {
         /// Against a list of what is in progress.
         #[test]
-        fn the_oldest_is_exact(ops in prop::collection::vec((0_u16..4, any::<bool>(), 0_usize..8), 0..60)) {
+        fn the_oldest_is_exact(
+            ops in prop::collection::vec((0_u16..4, any::<bool>(), 0_usize..8), 0..60),
+        ) {
             let (mut redo, mut open, mut at) = (Redo::default(), Vec::new(), 8);
             for (object, begins, which) in ops {
                 if begins || open.is_empty() {
@@ -145,8 +147,8 @@ mod tests {
                 }
                 let end = Lsn::new(at);
                 for objects in [&[][..], &[0], &[1, 3], &[0, 1, 2, 3]] {
-                    let those = open.iter().filter(|it| objects.is_empty() || objects.contains(&it.1));
-                    let oldest = those.map(|it| it.0).min();
+                    let named = |object| objects.is_empty() || objects.contains(&object);
+                    let oldest = open.iter().filter(|it| named(it.1)).map(|it| it.0).min();
                     prop_assert_eq!(redo.oldest(objects), oldest);
                     prop_assert_eq!(redo.recovery_point(objects, end), oldest.unwrap_or(end));
                 }
