@@ -270,6 +270,7 @@ fn put_pin(lines: &mut String, pin: &Pin) {
         PinKind::Unit => "unit",
         PinKind::Keypoint => "keypoint",
         PinKind::Redo => "redo",
+        PinKind::Update => "update",
         PinKind::Commits => "commits",
     };
     let effect = pin.effect.as_ref();

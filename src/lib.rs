@@ -13,6 +13,7 @@ mod record;
 mod recovery;
 mod ticket;
 mod unit;
+mod update;
 
 pub use commit::{CommitError, PrepareError};
 pub use cursor::{Backward, Chain, Committed, Effects, Follower, Owned, Records};
@@ -25,6 +26,7 @@ pub use record::{OwnedRecord, Record};
 pub use recovery::{InFlight, Recovery};
 pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
+pub use update::Update;
 
 pub use siding_checkpoint::{
     Finding, ForkEffect, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState,

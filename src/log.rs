@@ -396,6 +396,15 @@ impl Log {
         self.inner.engine.redo_from(lsn)
     }
 
+    /// Where forward recovery of a copy of these objects, or of all if none is named, has to start
+    /// if the copy begins now: their oldest update in progress, exactly, else the end of the log.
+    /// Without [`update`](crate::UnitOfWork::update) guards in this open it is the redo position
+    /// reported last. Writes nothing, and holds nothing.
+    #[must_use]
+    pub fn recovery_point(&self, objects: &[u16]) -> Lsn {
+        self.inner.engine.recovery_point(objects)
+    }
+
     /// Takes a keypoint and trims what it allows; returns where it begins.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::decided::{Decided, Outcome, refused};
 use crate::log::Inner;
-use crate::{Backward, CommitError, Durability, InDoubt, PrepareError, Record, Ticket};
+use crate::{Backward, CommitError, Durability, InDoubt, PrepareError, Record, Ticket, Update};
 use siding_wal::chain::{ChainStart, Walk};
 use siding_wal::format::{Cause, Compensation, Kind, UnitState};
 use siding_wal::stream::Pending;
@@ -63,6 +63,22 @@ impl UnitOfWork {
     /// As [`UnitOfWork::append`].
     pub fn append_to(&mut self, resource: u16, payload: &[u8]) -> Result<Lsn> {
         Ok(self.log.engine().stream().append(self.unit, Kind::Data, resource, payload)?.lsn)
+    }
+
+    /// Adds a record that updates `object`, a number of the embedder's, and registers the update as
+    /// in progress: until [`Update::done`] the redo position and the recovery point of a backup
+    /// stay at or below it.
+    ///
+    /// # Errors
+    ///
+    /// As [`UnitOfWork::append`].
+    ///
+    /// # Crash
+    ///
+    /// As [`UnitOfWork::append`].
+    pub fn update(&mut self, object: u16, payload: &[u8]) -> Result<Update> {
+        let placed = self.log.engine().stream().update(self.unit, object, payload)?;
+        Ok(Update::new(&self.log, placed.lsn, object))
     }
 
     /// The place the unit is at now. Writes nothing.

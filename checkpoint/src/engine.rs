@@ -165,6 +165,14 @@ impl Engine {
         positions
     }
 
+    /// Where forward recovery of a copy of these objects, or of all if none is named, starts if the
+    /// copy begins now.
+    #[must_use]
+    pub fn recovery_point(&self, objects: &[u16]) -> Lsn {
+        let core = self.stream.core();
+        core.redo.recovery_point(objects, core.writer.end())
+    }
+
     /// Reports that everything below `lsn` that was committed is durable in the embedder's files.
     ///
     /// # Errors
@@ -177,7 +185,7 @@ impl Engine {
                 .at(lsn)
                 .advise("report positions that commit returned"));
         }
-        core.set_redo(lsn);
+        core.redo.report(lsn);
         Ok(())
     }
 

@@ -150,14 +150,14 @@ impl Engine {
         let bounds = self.stream().bounds();
         let end = self.keeper().keypoint_end();
         let core = self.stream().core();
-        let same = core.redo() == bounds.redo && core.content_end() == end;
+        let same = core.redo.position() == bounds.redo && core.content_end() == end;
         (core.in_reserve() && same && !bounds.keypoint_begin.is_zero())
             .then_some(bounds.keypoint_begin)
     }
 
     fn write_keypoint(&self) -> Result<Lsn> {
         let stream = self.stream();
-        let redo = stream.core().redo();
+        let redo = stream.core().redo.position();
         let begun = stream.append_first(Kind::KeypointBegin, &KeypointBegin { redo }.encode())?;
         let (chunks, crc) = self.write_table(begun.lsn, redo)?;
         let end = KeypointEnd {

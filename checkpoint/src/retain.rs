@@ -8,6 +8,7 @@ use siding_wal::format::UnitState;
 use siding_wal::seeded;
 use siding_wal::stream::Bounds;
 use siding_wal::units::{Unit, Units};
+use siding_wal::write::InProgress;
 use std::collections::BTreeMap;
 
 /// What kind of thing keeps log.
@@ -19,6 +20,8 @@ pub enum PinKind {
     Keypoint,
     /// The redo position the last keypoint carries.
     Redo,
+    /// An update that is in the log, and perhaps not yet in the embedder's files.
+    Update,
     /// Committed units at or above the redo position, whose records lie further back.
     Commits,
 }
@@ -125,7 +128,11 @@ impl Engine {
     pub(crate) fn trim_point(&self) -> Lsn {
         if seeded!(TrimPastKeypoint) {
             let core = self.stream().core();
-            return core.redo().min(core.units.live_low()).min(core.commits.need(core.redo()));
+            return core
+                .redo
+                .position()
+                .min(core.units.live_low())
+                .min(core.commits.need(core.redo.position()));
         }
         self.with_facts(|facts| facts.trim_point())
     }
@@ -140,7 +147,7 @@ impl Engine {
     /// The same, once a keypoint that is taken now is durable.
     pub(crate) fn free_below_next(&self) -> Lsn {
         let core = self.stream().core();
-        let redo = core.redo();
+        let redo = core.redo.position();
         let need = if core.repeats_history() { Lsn::MAX } else { core.commits.need(redo) };
         core.writer.end().min(redo).min(need)
     }
@@ -149,7 +156,7 @@ impl Engine {
     pub(crate) fn keypoint_frees(&self) -> bool {
         let segments = self.stream().segments();
         let core = self.stream().core();
-        let redo = core.redo();
+        let redo = core.redo.position();
         let mut point = redo.min(core.units.low().map_or(Lsn::MAX, |(low, _)| low));
         if !core.repeats_history() {
             point = point.min(core.commits.need(redo));
@@ -161,10 +168,36 @@ impl Engine {
     #[must_use]
     pub fn why_retained(&self) -> Vec<Pin> {
         let mut pins = self.with_facts(|facts| facts.pins());
+        pins.extend(self.updates());
+        pins.sort_by_key(|pin| (pin.lsn, pin.unit));
         if pins.iter().any(|pin| pin.kind == PinKind::Unit) {
             self.tell_effects(&mut pins);
         }
         pins
+    }
+
+    /// The oldest update in progress of each object.
+    fn updates(&self) -> Vec<Pin> {
+        let core = self.stream().core();
+        let end = core.writer.end();
+        let pin = |(lsn, update): (Lsn, InProgress)| {
+            let InProgress { object, unit, lost } = update;
+            let (what, action) = match lost {
+                false => ("in progress", "write it to the files, and call done"),
+                true => ("dropped without done", "open the log anew, and redo it"),
+            };
+            Pin {
+                kind: PinKind::Update,
+                owner: format!("an update of object {object} by unit {unit:#x}, {what}"),
+                unit: None,
+                lsn,
+                age_ms: None,
+                bytes: end.since(lsn),
+                action,
+                effect: None,
+            }
+        };
+        core.redo.oldest_of_each().map(pin).collect()
     }
 
     /// Says of each unit what moving it would do, and advises it where that pays.

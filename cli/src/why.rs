@@ -65,6 +65,7 @@ impl Held {
             PinKind::Unit => "unit",
             PinKind::Keypoint => "keypoint",
             PinKind::Redo => "redo",
+            PinKind::Update => "update",
             PinKind::Commits => "commits",
         };
         Self {

@@ -9,3 +9,4 @@ mod space;
 #[path = "../support/mod.rs"]
 mod support;
 mod undoing;
+mod updates;

@@ -56,7 +56,7 @@ impl Place<'_> {
         let writer = start(&settings, seat.segment.number, seat.position, seat.digest);
         segments.insert(seat.segment);
         let mut core = core(&settings, &writer, analysis.units, analysis.commits);
-        core.set_redo(analysis.bounds.redo);
+        core.redo.report(analysis.bounds.redo);
         let opened = Opened {
             core,
             segments,

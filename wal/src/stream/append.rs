@@ -49,24 +49,55 @@ impl Stream {
     /// [`ErrorKind::TooLarge`], [`ErrorKind::UnitEnded`], [`ErrorKind::LogFull`], or the log
     /// failed. Nothing was appended.
     pub fn append(&self, unit: u64, kind: Kind, resource: u16, payload: &[u8]) -> Result<Placed> {
+        if kind == Kind::Data {
+            return self.append_data(unit, resource, payload, &mut |_, _| ());
+        }
         // A compensation carries as much as the record it undoes, and says what is undone next:
         // what could be written can be undone.
         let more = if kind == Kind::Compensation { COMPENSATION_HEAD } else { 0 };
         let max = self.settings.max_record.saturating_add(more);
-        if payload.len() > max {
-            let what = format!("the record has {} bytes, the limit is {max}", payload.len());
-            return Err(Error::new(ErrorKind::TooLarge, what)
-                .advise("split it, or open the log with a larger max_record"));
-        }
+        self.check_len(payload, max)?;
         let new = Draft::new(kind, resource, payload);
-        if kind != Kind::Data {
-            return self.in_room(&mut |core| core.append(unit, &new, Class::Reserved));
-        }
+        self.in_room(&mut |core| core.append(unit, &new, Class::Reserved))
+    }
+
+    fn append_data(
+        &self,
+        unit: u64,
+        resource: u16,
+        payload: &[u8],
+        note: &mut dyn FnMut(&mut Core, Placed),
+    ) -> Result<Placed> {
+        self.check_len(payload, self.settings.max_record)?;
+        let new = Draft::new(Kind::Data, resource, payload);
         self.in_room(&mut |core| {
             if core.writer.end() >= self.wall() {
                 return Err(Refusal::Outrun);
             }
-            core.append(unit, &new, Class::Ordinary)
+            let placed = core.append(unit, &new, Class::Ordinary)?;
+            note(core, placed);
+            Ok(placed)
+        })
+    }
+
+    fn check_len(&self, payload: &[u8], max: usize) -> Result<()> {
+        if payload.len() <= max {
+            return Ok(());
+        }
+        let what = format!("the record has {} bytes, the limit is {max}", payload.len());
+        Err(Error::new(ErrorKind::TooLarge, what)
+            .advise("split it, or open the log with a larger max_record"))
+    }
+
+    /// Appends DATA of a unit that updates `object`, and takes note in the same step that the
+    /// update is in progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn update(&self, unit: u64, object: u16, payload: &[u8]) -> Result<Placed> {
+        self.append_data(unit, object, payload, &mut |core, placed| {
+            core.redo.begin(placed.lsn, object, unit);
         })
     }
 

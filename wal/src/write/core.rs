@@ -4,6 +4,7 @@
 //! between two steps agrees with the log at that position.
 
 use super::commits::Commits;
+use super::redo::Redo;
 use super::reserve::{Terms, reserve};
 use super::writer::{Class, Refusal, Writer};
 use crate::format::{
@@ -78,7 +79,7 @@ pub struct Core {
     /// Number of the last unit that was handed out.
     last_unit: u64,
     /// All units whose COMMIT lies below are in the embedder's files.
-    redo: Lsn,
+    pub redo: Redo,
     /// Behind the last record that is more than a MARK.
     content_end: Lsn,
     terms: Terms,
@@ -110,7 +111,7 @@ impl Core {
             discipline,
             commits: Commits::default(),
             last_unit: 0,
-            redo: Lsn::ZERO,
+            redo: Redo::default(),
             content_end,
             terms: Terms { write_unit: 512, segment_size: segment_size.max(1), segments: 1 },
             hard_limit: Lsn::ZERO,
@@ -467,17 +468,6 @@ impl Core {
     #[must_use]
     pub fn repeats_history(&self) -> bool {
         self.discipline == Discipline::RepeatHistory
-    }
-
-    /// The redo position reported last.
-    #[must_use]
-    pub fn redo(&self) -> Lsn {
-        self.redo
-    }
-
-    /// Reports a redo position; it never goes back.
-    pub fn set_redo(&mut self, redo: Lsn) {
-        self.redo = self.redo.max(redo);
     }
 
     /// Behind the last record that is more than a MARK.

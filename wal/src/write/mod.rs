@@ -4,6 +4,7 @@ mod batch;
 mod commits;
 mod core;
 mod done;
+mod redo;
 mod reserve;
 mod writer;
 
@@ -11,4 +12,5 @@ pub use batch::Batch;
 pub use commits::Commits;
 pub use core::{Core, Draft, Placed, Verdict};
 pub use done::{Callback, Done, Outcome};
+pub use redo::{InProgress, Redo};
 pub use writer::{Action, Class, Recent, Refusal, Start, Writer};
