@@ -16,6 +16,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes copied in one round, at most, while nobody waits for it.
 const ROUND: u64 = 4 << 20;
 
+/// Why moves may be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Background work is done; as far as the pace allows.
+    Now,
+    /// A keypoint follows: its sync makes the fork records durable, and trimming passes the
+    /// originals at once. As far as the pace allows.
+    Keypoint,
+    /// The same, while log is written faster than the keeper keeps up: who writes it pays, and no
+    /// more than a fraction of what he wrote, for only moves that pay are made.
+    Outrun,
+    /// The log is full: whatever frees something is due.
+    Full,
+}
+
+/// On what terms moves are planned.
+struct Terms {
+    free_below: Lsn,
+    budget: u64,
+    urgent: bool,
+}
+
 /// What the engine keeps for moves.
 #[derive(Debug)]
 pub(crate) struct Forking {
@@ -123,22 +145,31 @@ impl Engine {
         Ok(round)
     }
 
-    /// Moves what is due: units that hold segments which nothing else needs, if that pays, as far
-    /// as the pace allows. `urgent`: the log is full, and whatever frees something is due. True if
+    /// Moves what is due: units that hold segments which nothing else needs, if that pays. True if
     /// something was moved.
-    pub(crate) fn fork_due(&self, urgent: bool) -> bool {
-        if !self.forking.config.automatic || !self.holds_segments() {
+    pub(crate) fn fork_due(&self, why: Why) -> bool {
+        let free_below = match why {
+            Why::Keypoint | Why::Outrun => self.free_below_next(),
+            Why::Now | Why::Full => self.free_below(),
+        };
+        if !self.forking.config.automatic || !self.holds_segments(free_below) {
             return false;
         }
         let now = self.stream().clock().monotonic_ms();
         let plans = {
             let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
             let (policy, pace) = &mut *policy;
-            let budget = if urgent { u64::MAX } else { pace.allowed(now).min(ROUND) };
+            let budget = match why {
+                Why::Now | Why::Keypoint => pace.allowed(now).min(ROUND),
+                Why::Outrun if pace.rate() == 0 => 0,
+                Why::Outrun => ROUND,
+                Why::Full => u64::MAX,
+            };
             if budget == 0 {
                 return false;
             }
-            self.situation(budget, urgent, |situation| policy.round(situation))
+            let terms = Terms { free_below, budget, urgent: why == Why::Full };
+            self.situation(&terms, |situation| policy.round(situation))
         };
         let Ok(planned) = plans else { return false };
         let orders: Vec<Order> = planned.plans.iter().map(order).collect();
@@ -168,9 +199,9 @@ impl Engine {
     }
 
     /// Whether there are sealed segments that nothing but units keeps.
-    fn holds_segments(&self) -> bool {
+    fn holds_segments(&self, free_below: Lsn) -> bool {
         let segments = self.stream().segments();
-        let free_below = segments.number_of(self.free_below());
+        let free_below = segments.number_of(free_below);
         segments.oldest_number().is_some_and(|oldest| free_below > oldest)
     }
 
@@ -181,15 +212,11 @@ impl Engine {
     /// A directory was to be made by a scan, and the log is damaged.
     pub fn fork_effects(&self) -> Result<Vec<Effect>> {
         let policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        self.situation(u64::MAX, false, |situation| policy.0.effects(situation))
+        let terms = Terms { free_below: self.free_below(), budget: u64::MAX, urgent: false };
+        self.situation(&terms, |situation| policy.0.effects(situation))
     }
 
-    fn situation<T>(
-        &self,
-        budget: u64,
-        urgent: bool,
-        ask: impl FnOnce(&Situation<'_>) -> T,
-    ) -> Result<T> {
+    fn situation<T>(&self, terms: &Terms, ask: impl FnOnce(&Situation<'_>) -> T) -> Result<T> {
         let directories = self.sealed()?;
         let segments: Vec<Sealed<'_>> = directories
             .iter()
@@ -197,7 +224,6 @@ impl Engine {
             .collect();
         let stream = self.stream();
         let now = stream.clock().monotonic_ms();
-        let free_below = self.free_below();
         let segment_size = stream.settings().segment_size;
         let pool = self.forking.pool().stats();
         let room = self.forking.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(pool.bytes));
@@ -220,13 +246,13 @@ impl Engine {
         Ok(ask(&Situation {
             segment_size,
             segments: &segments,
-            free_below,
+            free_below: terms.free_below,
             retained,
             soft_limit: self.forking.config.soft_limit,
             units: &units,
-            budget,
+            budget: terms.budget,
             room,
-            urgent,
+            urgent: terms.urgent,
         }))
     }
 
