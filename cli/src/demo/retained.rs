@@ -105,10 +105,6 @@ impl History {
         self.samples.push((round, sample));
     }
 
-    pub(super) fn last(&self) -> Option<Sample> {
-        self.samples.last().map(|(_, sample)| *sample)
-    }
-
     /// Moments at which too much was kept, that were not told before: one text a round.
     pub(super) fn findings(&mut self) -> Option<String> {
         let new = self.samples.get(self.told..).unwrap_or_default();

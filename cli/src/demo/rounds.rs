@@ -196,7 +196,9 @@ impl Demo<'_> {
 
     fn sum_up(&mut self, opened: Opened, decided: Option<Decided>) -> Result<bool> {
         let Opened { db, findings, doubts } = opened;
-        let after = self.history.last().unwrap_or_default();
+        // Extents are freed in the background, once the first look at their files is over.
+        db.log().tick();
+        let after = Sample::look(&db, self.dir)?;
         let decided = decided.unwrap_or(Decided {
             in_doubt: doubts.len(),
             kept: after,

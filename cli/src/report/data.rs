@@ -7,8 +7,8 @@ use crate::why::Held;
 use crate::{text, units, why};
 use siding::disk::{Clock as _, SystemClock};
 use siding::{
-    Discipline, ErrorKind, ExtentInfo, Kind, Lsn, Positions, ReadOnly, Record, Result,
-    SegmentInfo, SegmentState,
+    Discipline, ErrorKind, ExtentInfo, Kind, Lsn, Positions, ReadOnly, Record, Result, SegmentInfo,
+    SegmentState,
 };
 use siding_wal::format::MarkPayload;
 use std::collections::BTreeMap;
@@ -192,11 +192,8 @@ struct Scan {
 impl Scan {
     fn read(&mut self, log: &ReadOnly) -> Result<()> {
         let size = log.identity().segment_size.max(1);
-        let floors: BTreeMap<u64, Lsn> = log
-            .units()
-            .iter()
-            .map(|unit| (unit.unit, unit.floor.unwrap_or(Lsn::MAX)))
-            .collect();
+        let floors: BTreeMap<u64, Lsn> =
+            log.units().iter().map(|unit| (unit.unit, unit.floor.unwrap_or(Lsn::MAX))).collect();
         let mut records = log.records(Lsn::ZERO)?;
         while let Some(record) = records.next()? {
             let segment = record.lsn().get() / size;
@@ -222,11 +219,8 @@ impl Scan {
 
     fn unit(&self, log: &ReadOnly, known: Known, unknown: &mut Vec<String>) -> Unit {
         let number = known.0.unit;
-        let (mut extents, broken) = if known.0.secondary_records > 0 {
-            log.extents_of(number)
-        } else {
-            (Vec::new(), None)
-        };
+        let (mut extents, broken) =
+            if known.0.secondary_records > 0 { log.extents_of(number) } else { (Vec::new(), None) };
         extents.reverse();
         if let Some(error) = &broken {
             let unit = text::unit(number);

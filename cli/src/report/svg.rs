@@ -97,12 +97,8 @@ pub(super) fn label(unit: &Unit) -> String {
 pub(super) fn positions(data: &Data) -> Markup {
     let at = &data.positions;
     let whole = data.retained();
-    let says = format!(
-        "{} of main log are kept, from {} to {}.",
-        text::bytes(whole),
-        at.oldest,
-        at.end
-    );
+    let says =
+        format!("{} of main log are kept, from {} to {}.", text::bytes(whole), at.oldest, at.end);
     let rungs: Vec<_> = ladder(at).into_iter().filter(|(_, lsn)| !lsn.is_zero()).collect();
     let height = 40 + wide(rungs.len()) * ROW;
     let mut svg = picture("positions", height, "Positions", &says);
@@ -325,17 +321,8 @@ fn chain(svg: &mut Markup, data: &Data, columns: &Columns, unit: &Unit, y: u64) 
     for fork in &unit.forks {
         let number = fork.get() / data.segment_size.max(1);
         let x = columns.x(number) + width / 2;
-        let points = format!(
-            "{},{} {},{} {},{} {},{}",
-            x - 5,
-            y + 10,
-            x,
-            y + 5,
-            x + 5,
-            y + 10,
-            x,
-            y + 15
-        );
+        let points =
+            format!("{},{} {},{} {},{} {},{}", x - 5, y + 10, x, y + 5, x + 5, y + 10, x, y + 15);
         svg.open("polygon", &[("class", &"fork"), ("points", &points)]);
         svg.element("title", &[], format_args!("fork record at {fork}")).close();
     }

@@ -263,7 +263,10 @@ fn a_log_in_use_is_drawn_with_its_chains_and_forks() -> Result<()> {
     assert_eq!((&unit["moves"], &unit["records"]), (&json!(2), &json!(1)));
     assert_eq!(unit["forks"].as_array().unwrap().len(), 2);
     let extents = of_type(&told, "extent");
-    assert_eq!(extents.iter().map(|it| it["move"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2)]);
+    assert_eq!(
+        extents.iter().map(|it| it["move"].as_u64()).collect::<Vec<_>>(),
+        [Some(1), Some(2)]
+    );
     assert!(extents[0]["newest"].as_u64() < extents[1]["oldest"].as_u64());
     assert!(told[0]["retained_secondary_bytes"].as_u64() > Some(0));
     // The first segment is held by what was not moved: PREPARE.
