@@ -342,6 +342,8 @@ fn extents_are_told_oldest_behind_newest_as_far_as_they_can_be_read() -> Result<
         }
         log.fork(unit.id())?;
     }
+    // Of a log in use only what a later batch calls durable is shown.
+    log.write(b"later")?;
     let other = log.begin()?;
     let seen = Log::open_read_only(dir.path())?;
     let (extents, broken) = seen.extents_of(unit.id());

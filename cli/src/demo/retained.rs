@@ -3,7 +3,9 @@
 //! What passes must leave nothing behind: of the main log no more may be kept than three segments,
 //! one keypoint interval, and what the redo position lags behind the last keypoint. The lag is
 //! the bank's own: a restart starts from its snapshots, so it needs the log from the older of two
-//! on. Whatever is kept beyond that is kept by a unit that was not moved out of the way.
+//! on. The interval is from the last whole keypoint to the end; while the next one is written it
+//! may be twice as long as it should be, and no longer. What is kept beyond all that is kept by
+//! units that were not moved out of the way.
 
 use siding::{Error, Lsn, Result};
 use siding_kv::{Db, log_dir};
@@ -29,6 +31,8 @@ pub(super) struct Sample {
     pub(super) main: u64,
     /// How far the redo position lay behind the last keypoint.
     pub(super) lag: u64,
+    /// Bytes from the last keypoint to the end.
+    pub(super) since: u64,
     /// Bytes of the secondary log's files.
     pub(super) secondary: u64,
     /// How often the units that live were moved.
@@ -44,6 +48,7 @@ impl Sample {
             end: at.end.get(),
             main: at.end.since(at.oldest),
             lag: at.keypoint_begin.since(at.redo.min(at.keypoint_begin)),
+            since: at.end.since(at.keypoint_begin),
             secondary: secondary(&log_dir(dir))?,
             moves: units.iter().map(|unit| u64::from(unit.moves)).sum(),
         })
@@ -51,7 +56,14 @@ impl Sample {
 
     /// The most that may be kept of the main log now.
     pub(super) fn allowed(&self, segment: u64) -> u64 {
-        segment.saturating_mul(SEGMENTS + INTERVAL).saturating_add(self.lag)
+        let interval = segment.saturating_mul(INTERVAL);
+        let since = self.since.clamp(interval, interval.saturating_mul(2));
+        segment.saturating_mul(SEGMENTS).saturating_add(since).saturating_add(self.lag)
+    }
+
+    /// Bytes that neither keypoint nor redo position need: kept by units, or not yet trimmed.
+    pub(super) fn held(&self) -> u64 {
+        self.main.saturating_sub(self.since).saturating_sub(self.lag)
     }
 }
 
@@ -70,8 +82,8 @@ fn secondary(dir: &Path) -> Result<u64> {
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { end, main, lag, secondary, moves } = self;
-        write!(f, "{end} {main} {lag} {secondary} {moves}")
+        let Self { end, main, lag, since, secondary, moves } = self;
+        write!(f, "{end} {main} {lag} {since} {secondary} {moves}")
     }
 }
 
@@ -81,8 +93,8 @@ impl FromStr for Sample {
     fn from_str(text: &str) -> std::result::Result<Self, ()> {
         let mut words = text.split(' ');
         let mut number = || words.next().and_then(|word| word.parse().ok()).ok_or(());
-        let (end, main, lag) = (number()?, number()?, number()?);
-        let sample = Self { end, main, lag, secondary: number()?, moves: number()? };
+        let (end, main, lag, since) = (number()?, number()?, number()?, number()?);
+        let sample = Self { end, main, lag, since, secondary: number()?, moves: number()? };
         words.next().is_none().then_some(sample).ok_or(())
     }
 }
@@ -112,11 +124,13 @@ impl History {
         let worst = new.iter().map(|(_, sample)| sample).max_by_key(|sample| over(sample));
         let found = worst.filter(|sample| over(sample) > 0).map(|sample| {
             format!(
-                "{} bytes of main log are kept up to {}: more than {SEGMENTS} segments of {}, \
-                 {INTERVAL} segments between keypoints, and {} that the redo position lags",
+                "{} bytes of main log are kept up to {}: more than {SEGMENTS} segments of {}, {} \
+                 since the last keypoint, of which one is due every {INTERVAL} segments, and {} \
+                 that the redo position lags",
                 sample.main,
                 Lsn::new(sample.end),
                 self.segment,
+                sample.since,
                 sample.lag
             )
         });
@@ -135,9 +149,9 @@ impl History {
         self.warm().max_by_key(|sample| sample.main).copied().unwrap_or_default()
     }
 
-    /// What was kept at most beyond the lag of the redo position: what units could keep.
-    pub(super) fn most_beyond_lag(&self) -> u64 {
-        self.warm().map(|sample| sample.main.saturating_sub(sample.lag)).max().unwrap_or(0)
+    /// What units held at most.
+    pub(super) fn most_held(&self) -> u64 {
+        self.warm().map(Sample::held).max().unwrap_or(0)
     }
 
     /// Whether it never was too much.
@@ -165,14 +179,14 @@ mod tests {
     const SEGMENT: u64 = 100;
 
     fn sample(main: u64, lag: u64) -> Sample {
-        Sample { end: 9_000, main, lag, secondary: 7, moves: 3 }
+        Sample { end: 9_000, main, lag, since: 20, secondary: 7, moves: 3 }
     }
 
     #[test]
     fn a_sample_is_understood_as_it_was_said() {
         let one = sample(5, 6);
         assert_eq!(one.to_string().parse(), Ok(one));
-        for wrong in ["", "1 2 3 4", "1 2 3 4 5 6", "1 2 3 4 x"] {
+        for wrong in ["", "1 2 3 4 5", "1 2 3 4 5 6 7", "1 2 3 4 5 x"] {
             assert_eq!(wrong.parse::<Sample>(), Err(()), "{wrong}");
         }
     }
@@ -193,6 +207,12 @@ mod tests {
     }
 
     #[test]
+    fn a_keypoint_under_way_may_make_its_interval_twice_as_long() {
+        let after = |since| Sample { since, ..sample(0, 0) }.allowed(SEGMENT);
+        assert_eq!([after(0), after(200), after(310), after(900)], [500, 500, 610, 700]);
+    }
+
+    #[test]
     fn the_first_round_is_warm_up_and_peaks_are_told() {
         let mut history = History::new(SEGMENT);
         history.add(0, sample(450, 0));
@@ -200,7 +220,7 @@ mod tests {
         for index in 0..1_000 {
             history.add(1, sample(if index == 617 { 400 } else { 200 }, 150));
         }
-        assert_eq!((history.most().main, history.most_beyond_lag()), (400, 250));
+        assert_eq!((history.most().main, history.most_held()), (400, 230));
         let told = history.told();
         assert!(told.len() <= TOLD && told.iter().any(|(_, sample)| sample.main == 400));
     }

@@ -92,7 +92,7 @@ mod tests {
             Said::BackedOut(7),
             Said::TurnedAway,
             Said::Snapshot,
-            Said::Kept(Sample { end: 5, main: 4, lag: 3, secondary: 2, moves: 1 }),
+            Said::Kept(Sample::default()),
             Said::Failed("the disk is full".into()),
         ];
         for said in all {

@@ -152,7 +152,7 @@ impl Show {
             "retained_main_bytes_after": sum.after.main,
             "retained_secondary_bytes_after": sum.after.secondary,
             "retained_main_bytes_max": sum.history.most().main,
-            "retained_beyond_redo_bytes_max": sum.history.most_beyond_lag(),
+            "held_by_units_bytes_max": sum.history.most_held(),
             "flat": sum.history.is_flat(),
             "moves": sum.decided.kept.moves,
             "segment_bytes": sum.history.segment(),
@@ -223,6 +223,7 @@ fn moment((round, sample): &(u32, Sample)) -> serde_json::Value {
         "end": sample.end,
         "main": sample.main,
         "redo_lag": sample.lag,
+        "since_keypoint": sample.since,
         "secondary": sample.secondary,
         "moves": sample.moves,
     })
@@ -240,15 +241,16 @@ fn tell_flat(sum: &Sum<'_>) {
         grouped(kept.moves),
     );
     println!(
-        "  at most {} of main log, {} segments of {}; {} of it for the redo position of the",
+        "  at most {} of main log, {} segments of {}: of that {} behind the last keypoint,",
         bytes(most.main),
         most.main.div_ceil(segment.max(1)),
         bytes(segment),
-        bytes(most.lag),
+        bytes(most.since),
     );
     println!(
-        "  bank's older snapshot, and never more than {} beyond that position.",
-        bytes(history.most_beyond_lag()),
+        "  and {} in front of it for the bank's older snapshot. Units held {} at most.",
+        bytes(most.lag),
+        bytes(history.most_held()),
     );
     let (main, secondary) = (bytes(kept.main), bytes(kept.secondary));
     println!("  With all of them in doubt: {main} and {secondary} of secondary log;");
