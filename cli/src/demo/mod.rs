@@ -62,7 +62,7 @@ pub(crate) struct DemoArgs {
     /// One JSON object a line; the last one sums up.
     #[arg(long)]
     json: bool,
-    /// A short run: 4 kills, 500 ms each, 2,000 accounts, segments of 256 KiB.
+    /// A short run: 4 kills, 500 ms each, 2,000 accounts, segments of 512 KiB.
     #[arg(long)]
     smoke: bool,
     /// Plants a fault that must be found. Not in release builds.
@@ -129,7 +129,7 @@ fn demo(mut args: DemoArgs) -> Result<bool> {
     }
     if args.smoke {
         (args.kills, args.millis, args.bank.accounts) = (4, 500, 2_000);
-        args.bank.segment = 256;
+        args.bank.segment = 512;
     }
     args.bank.spare = args.kills * args.doubts;
     if !args.bank.segment.is_power_of_two() {
