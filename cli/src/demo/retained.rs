@@ -5,7 +5,8 @@
 //! the bank's own: a restart starts from its snapshots, so it needs the log from the older of two
 //! on. The interval is from the last whole keypoint to the end; while the next one is written it
 //! may be twice as long as it should be, and no longer. What is kept beyond all that is kept by
-//! units that were not moved out of the way.
+//! units that were not moved out of the way. To move them takes a moment, in which the next
+//! keypoint may come: too much is what is too much at several looks in a row.
 
 use siding::{Error, Lsn, Result};
 use siding_kv::{Db, log_dir};
@@ -18,6 +19,9 @@ const SEGMENTS: u64 = 3;
 
 /// A keypoint is taken after this many segments of log.
 pub(super) const INTERVAL: u64 = 2;
+
+/// Looks in a row at which too much must be kept to count: a quarter of a second of a worker's.
+const IN_A_ROW: usize = 5;
 
 /// Samples that are told in the end.
 const TOLD: usize = 120;
@@ -104,7 +108,7 @@ impl FromStr for Sample {
 pub(super) struct History {
     segment: u64,
     samples: Vec<(u32, Sample)>,
-    /// Findings that were given away.
+    /// Rows of looks that findings were told of.
     told: usize,
 }
 
@@ -117,12 +121,20 @@ impl History {
         self.samples.push((round, sample));
     }
 
-    /// Moments at which too much was kept, that were not told before: one text a round.
+    /// By how much more is kept at the end of each row of looks than may be, at the look of the
+    /// row that kept least; nothing if it did not last.
+    fn over(&self) -> impl Iterator<Item = u64> {
+        let over =
+            |(_, sample): &(u32, Sample)| sample.main.saturating_sub(sample.allowed(self.segment));
+        self.samples.windows(IN_A_ROW).map(move |row| row.iter().map(over).min().unwrap_or(0))
+    }
+
+    /// That too much was kept, if it was since somebody asked last.
     pub(super) fn findings(&mut self) -> Option<String> {
-        let new = self.samples.get(self.told..).unwrap_or_default();
-        let over = |sample: &Sample| sample.main.saturating_sub(sample.allowed(self.segment));
-        let worst = new.iter().map(|(_, sample)| sample).max_by_key(|sample| over(sample));
-        let found = worst.filter(|sample| over(sample) > 0).map(|sample| {
+        let rows = self.over().enumerate().skip(self.told);
+        let worst = rows.max_by_key(|(_, over)| *over).filter(|(_, over)| *over > 0);
+        let worst = worst.and_then(|(row, _)| self.samples.get(row));
+        let found = worst.map(|(_, sample)| {
             format!(
                 "{} bytes of main log are kept up to {}: more than {SEGMENTS} segments of {}, {} \
                  since the last keypoint, of which one is due every {INTERVAL} segments, and {} \
@@ -134,7 +146,7 @@ impl History {
                 sample.lag
             )
         });
-        self.told = self.samples.len();
+        self.told = self.over().count();
         found
     }
 
@@ -156,7 +168,7 @@ impl History {
 
     /// Whether it never was too much.
     pub(super) fn is_flat(&self) -> bool {
-        self.samples.iter().all(|(_, sample)| sample.main <= sample.allowed(self.segment))
+        self.over().all(|over| over == 0)
     }
 
     /// Bytes of a segment.
@@ -197,7 +209,10 @@ mod tests {
         history.add(0, sample(500, 0));
         history.add(1, sample(1_500, 1_000));
         assert!(history.is_flat() && history.findings().is_none());
-        history.add(1, sample(1_501, 1_000));
+        for look in 1..=IN_A_ROW {
+            assert!(history.is_flat() && history.findings().is_none(), "{look}");
+            history.add(1, sample(1_501, 1_000));
+        }
         history.add(1, sample(10, 0));
         assert!(!history.is_flat());
         let found = history.findings().unwrap_or_default();
