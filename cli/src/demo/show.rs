@@ -207,8 +207,8 @@ impl Show {
     }
 }
 
-const HEAD: &str = "   after kills acknowledged unheard lost half wrong in doubt  redone  restart   \
-                    main log  secondary  moves";
+const HEAD: &str = "   after kills acknowledged unheard lost half wrong in doubt  redone  \
+                    restart   main log  secondary  moves";
 
 /// What is kept, in the last columns.
 fn kept(sample: &Sample) -> String {

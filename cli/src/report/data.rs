@@ -257,7 +257,7 @@ impl Scan {
                 kept: end.since(begin.min(end)),
                 records: self.records.get(&info.number).copied().unwrap_or(0),
                 units: holders.collect(),
-                pins: ["redo", "commits", "keypoint"].into_iter().filter(|it| needs(&it)).collect(),
+                pins: ["redo", "commits", "keypoint"].into_iter().filter(needs).collect(),
                 info,
             });
         }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 /// Which log to draw, and where to.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siding report ledger -o ledger.html\n\n\
-    Reads all of the log. The file needs nothing but a browser: no script, nothing from elsewhere.\n\
+    Reads all of the log. The file needs a browser and nothing else, and runs no script.\n\
     Of a log in use only what was durable is shown; its owner is asked for the rest, if it\n\
     answers. What is not known is said in the file.\n\
     Exits with 1 if the log can be read in part only; then that part is drawn.")]
