@@ -124,7 +124,7 @@ impl Show {
     pub(super) fn sample(&self, acknowledged: u64, sample: &Sample) {
         if !self.json {
             let acknowledged = grouped(acknowledged);
-            self.bar.suspend(|| println!("{acknowledged:>27} {:>50}", kept(sample)));
+            self.bar.suspend(|| println!("{acknowledged:>27} {:>78}", kept(sample)));
         }
     }
 

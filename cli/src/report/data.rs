@@ -2,13 +2,12 @@
 
 use super::ReportArgs;
 use crate::owner::Known;
-use crate::place::usage;
 use crate::why::Held;
 use crate::{text, units, why};
 use siding::disk::{Clock as _, SystemClock};
 use siding::{
     Discipline, ErrorKind, ExtentInfo, Kind, Lsn, Positions, ReadOnly, Record, Result, SegmentInfo,
-    SegmentState,
+    SegmentState, Usage,
 };
 use siding_wal::format::MarkPayload;
 use std::collections::BTreeMap;
@@ -29,7 +28,7 @@ pub(super) struct Data {
     pub(super) incarnation: u32,
     pub(super) epoch: u32,
     /// Who has it open.
-    pub(super) usage: String,
+    pub(super) usage: Usage,
     /// Who told of units and pins: the owner, or the files.
     pub(super) source: &'static str,
     /// How it ends.
@@ -141,7 +140,7 @@ impl Data {
             write_unit: log.write_unit(),
             incarnation: log.incarnation(),
             epoch: log.epoch(),
-            usage: usage(log.usage()),
+            usage: log.usage(),
             source,
             end: log
                 .row()

@@ -4,6 +4,7 @@
 use super::data::{Data, Unit};
 use super::markup::Markup;
 use super::svg::{self, ROWS, label};
+use crate::place::usage;
 use crate::text;
 use crate::why::Held;
 use siding::{ForkEffect, Lsn, SegmentState};
@@ -69,7 +70,7 @@ fn head(page: &mut Markup, data: &Data) {
         ("discipline", data.discipline.name().to_owned()),
         ("layout", format!("segments of {segment}, write unit {}", data.write_unit)),
         ("incarnation", format!("{}, epoch {}", data.incarnation, data.epoch)),
-        ("in use", data.usage.clone()),
+        ("in use", usage(data.usage)),
         ("end", data.end.clone()),
         ("units and pins told by", told.to_owned()),
     ];

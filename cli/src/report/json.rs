@@ -2,8 +2,10 @@
 
 use super::data::{Data, Segment, Unit};
 use crate::info::ladder;
+use crate::place::pid;
 use crate::{text, units};
 use serde_json::{Map, Value, json};
+use siding::Usage;
 
 /// Everything that is drawn, and what is not.
 pub(super) fn objects(data: &Data) -> Vec<Value> {
@@ -53,7 +55,8 @@ fn log(data: &Data) -> Value {
         "write_unit": data.write_unit,
         "incarnation": data.incarnation,
         "epoch": data.epoch,
-        "in_use": data.usage,
+        "in_use": data.usage != Usage::Closed,
+        "pid": pid(data.usage),
         "source": data.source,
         "end_name": data.end,
         "trouble": data.trouble,

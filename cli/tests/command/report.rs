@@ -248,7 +248,8 @@ fn a_log_in_use_is_drawn_with_its_chains_and_forks() -> Result<()> {
     assert_eq!(code, 0);
     has_pictures(&drawn, &PICTURES[..5]);
     let told = objects(dir.path(), &[]);
-    assert_eq!(told[0]["source"], "owner");
+    assert_eq!((&told[0]["source"], &told[0]["in_use"]), (&json!("owner"), &json!(true)));
+    assert_eq!(told[0]["pid"], std::process::id());
     for part in [
         format!("by process {}", std::process::id()),
         "the program that has the log open".to_owned(),
@@ -262,6 +263,8 @@ fn a_log_in_use_is_drawn_with_its_chains_and_forks() -> Result<()> {
     let unit = of_type(&told, "unit")[0];
     assert_eq!((&unit["moves"], &unit["records"]), (&json!(2), &json!(1)));
     assert_eq!(unit["forks"].as_array().unwrap().len(), 2);
+    // What was moved is not drawn on the main log again, though it stands there still.
+    assert_eq!(unit["parts"], json!([{ "segment": 0, "records": 1 }]));
     let extents = of_type(&told, "extent");
     assert_eq!(
         extents.iter().map(|it| it["move"].as_u64()).collect::<Vec<_>>(),
