@@ -23,14 +23,15 @@ pub(crate) fn scan_from(segments: &Segments, lsn: Lsn) -> Result<Forward> {
 pub(crate) struct Steps {
     scan: Forward,
     from: Lsn,
-    /// Where the next record of the batch at hand stands; none if there is no batch.
-    next: Option<Lsn>,
+    /// Where the records of the batch at hand that were not given yet begin, and where they end.
+    next: Lsn,
+    end: Lsn,
 }
 
 impl Steps {
     /// The records that `scan` meets from `from` on.
     pub(crate) fn new(scan: Forward, from: Lsn) -> Self {
-        Self { scan, from, next: None }
+        Self { scan, from, next: Lsn::ZERO, end: Lsn::ZERO }
     }
 
     /// The next record: where it stands, its header, its payload.
@@ -39,26 +40,26 @@ impl Steps {
     ///
     /// The refusal of the table's row, with the position it is about.
     pub(crate) fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8])>> {
-        let lsn = loop {
-            if let Some(next) = self.next {
-                match self.scan.records().starting_at(next).next() {
-                    Some((lsn, header, _)) => {
-                        self.next = Some(lsn.plus(wide(header.padded_len())));
-                        if lsn >= self.from {
-                            break lsn;
-                        }
-                        continue;
-                    }
-                    None => self.next = None,
-                }
-            }
+        while self.next >= self.end {
             match self.scan.next_batch()? {
-                Step::Batch(batch) => self.next = Some(batch.lsn.plus(wide(BATCH_HEADER_LEN))),
+                Step::Batch(batch) => {
+                    let first = batch.lsn.plus(wide(BATCH_HEADER_LEN));
+                    self.end = batch.lsn.plus(u64::from(batch.len));
+                    self.next = if first < self.from { self.first_wanted() } else { first };
+                }
                 Step::Limit => return Ok(None),
                 Step::End(verdict) => return verdict.refusal().map_or(Ok(None), Err),
             }
-        };
-        Ok(self.scan.records().starting_at(lsn).next())
+        }
+        let found = self.scan.records().starting_at(self.next).next();
+        self.next = found.map_or(self.end, |(lsn, header, _)| lsn.plus(wide(header.padded_len())));
+        Ok(found)
+    }
+
+    /// The first record of the batch at hand that is not below `from`.
+    fn first_wanted(&self) -> Lsn {
+        let mut lsns = self.scan.records().map(|(lsn, _, _)| lsn);
+        lsns.find(|lsn| *lsn >= self.from).unwrap_or(self.end)
     }
 
     /// Where the next batch is expected.

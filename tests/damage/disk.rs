@@ -1,6 +1,7 @@
 //! A directory that is copied by sharing: thousands of damaged copies a second.
 
 use siding::disk::{DirLock, Disk, Geometry, LockError, LogFile};
+use siding_wal::disk::Owner;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ struct File(Mutex<Inside>);
 #[derive(Debug, Default)]
 struct Inside {
     shared: Arc<Vec<u8>>,
+    /// How many bytes of the shared ones count: the file may have been cut.
+    kept: usize,
     /// Blocks that differ from the shared ones; where neither reaches there are zeros.
     own: BTreeMap<usize, Box<[u8; BLOCK]>>,
     len: usize,
@@ -36,6 +39,7 @@ impl Copied {
     pub(crate) fn of(files: &Files) -> Self {
         let inside = |bytes: &Arc<Vec<u8>>| Inside {
             shared: Arc::clone(bytes),
+            kept: bytes.len(),
             own: BTreeMap::new(),
             len: bytes.len(),
         };
@@ -62,12 +66,20 @@ impl Copied {
         assert!(at < inside.len, "a byte that is there");
         inside.block(at / BLOCK)[at % BLOCK] ^= mask;
     }
+
+    /// Cuts a file that nobody has written to.
+    pub(crate) fn cut(&self, name: &str, len: usize) {
+        let file = Arc::clone(&lock(&self.files)[name]);
+        let mut inside = lock(&file.0);
+        assert!(len <= inside.len && inside.own.is_empty());
+        (inside.kept, inside.len) = (len, len);
+    }
 }
 
 impl Inside {
     /// The shared bytes of a block, as far as the file has them.
     fn shared(&self, number: usize) -> &[u8] {
-        let end = self.shared.len().min(self.len).min((number + 1) * BLOCK);
+        let end = self.kept.min((number + 1) * BLOCK);
         self.shared.get(number * BLOCK..end).unwrap_or_default()
     }
 
@@ -166,6 +178,10 @@ impl Disk for Copied {
 
     fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
         Ok(Box::new(Alone))
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        Ok(None)
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -8,7 +8,10 @@
 mod disk;
 mod flips;
 mod history;
+mod kinds;
 mod lengths;
+mod moved;
+mod pairs;
 #[path = "../support/mod.rs"]
 mod support;
 mod witness;

@@ -1,33 +1,57 @@
 //! What a log shows, and what may be said of a damaged one.
 
 use crate::disk::{Copied, Files};
-use crate::history::recover;
+use crate::history::{End, batches, in_use, options};
 use crate::support::StillClock;
-use siding::{Discipline, Error, ErrorKind, Kind, Lsn, Record, Recovery, Result, UnitState};
+use siding::{
+    Discipline, Error, ErrorKind, Kind, Log, Lsn, Record, Recovery, Report, Result, UnitState,
+};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Everything a log shows to who opens it, as bytes that can be compared.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shown {
-    /// Every record from the oldest on.
-    pub(crate) records: Vec<u8>,
-    /// Where the newest of them begins in `records`.
-    last: usize,
-    /// Redo, chains and states of units, positions.
-    state: Vec<u8>,
+/// What is shown at one door, as bytes that can be compared, up to an error if one came.
+#[derive(Debug, Default)]
+struct Door {
+    shown: Vec<u8>,
+    error: Option<Error>,
 }
+
+impl Door {
+    /// Makes room for as much as the whole log shows, and looks.
+    fn look(room: usize, look: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Self {
+        let mut shown = Vec::with_capacity(room);
+        let error = look(&mut shown).err();
+        Self { shown, error }
+    }
+}
+
+/// Everything that a log shows to who opens it. Each part by itself: damage that one of them
+/// names must not let another show anything else.
+#[derive(Debug, Default)]
+struct Shown {
+    /// Redo; what lives, with its chains; the table of units, and positions; every record.
+    doors: [Door; 4],
+    /// Where the newest of all records begins.
+    newest: usize,
+}
+
+const NAMES: [&str; 4] = ["redo", "what lives", "units and positions", "records"];
 
 /// What an open of a damaged log may come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
     /// It shows what the whole one shows.
     Unchanged,
-    /// An error that names a file or a position.
+    /// An error that says what happened to the files, where, and what to do.
     Named(ErrorName, Option<char>),
+    /// Everything but the last batch, for which nothing vouches: just what the log shows that
+    /// never had it.
+    LastCut,
     /// Everything but the record of the clean close.
     CloseCut,
-    /// The newest records are gone, and all that is shown is what was before them.
+    /// The newest records are gone, and those that are shown are what was before them.
     TailCut,
 }
 
@@ -43,31 +67,56 @@ pub(crate) enum ErrorName {
     UnsupportedVersion,
 }
 
-fn named(error: &Error) -> Option<Outcome> {
+pub(crate) fn named(error: &Error) -> std::result::Result<Outcome, String> {
     let name = match error.kind() {
         ErrorKind::Corrupt => ErrorName::Corrupt,
         ErrorKind::Missing => ErrorName::Missing,
         ErrorKind::ForeignFile => ErrorName::ForeignFile,
         ErrorKind::UnsupportedVersion => ErrorName::UnsupportedVersion,
-        _ => return None,
+        _ => return Err(format!("the error does not say what is damaged: {error:?}")),
     };
-    let place = error.path().is_some() || error.lsn().is_some();
-    place.then_some(Outcome::Named(name, error.letter()))
+    let placed = error.path().is_some() || error.lsn().is_some();
+    if placed && error.advice().is_some() {
+        return Ok(Outcome::Named(name, error.letter()));
+    }
+    Err(format!("the error does not say where, or what to do: {error:?}"))
 }
 
 /// A whole log, and what it shows.
 pub(crate) struct Whole {
     pub(crate) files: Files,
-    pub(crate) shown: Shown,
-    discipline: Discipline,
+    /// Where it ends.
+    pub(crate) end: Lsn,
+    /// Where it begins.
+    pub(crate) oldest: Lsn,
+    shown: Shown,
+    /// What it shows without its last batch, if nothing vouches for that one.
+    shorter: Option<Shown>,
+    pub(crate) discipline: Discipline,
     clock: Arc<StillClock>,
 }
 
 impl Whole {
-    pub(crate) fn of(files: Files, discipline: Discipline) -> Self {
+    pub(crate) fn of(files: Files, discipline: Discipline, end: End) -> Self {
         let clock = StillClock::new();
-        let shown = look(&Arc::new(Copied::of(&files)), discipline, &clock).unwrap();
-        Self { files, shown, discipline, clock }
+        let recovery = options(&clock).open_on(Arc::new(Copied::of(&files))).unwrap();
+        assert_eq!(recovery.report().clean, end == End::Close);
+        let at = recovery.report().end;
+        let log = in_use(recovery).unwrap();
+        let oldest = log.positions().oldest;
+        log.abandon();
+        let (shown, shorter) = (Shown::default(), None);
+        let mut whole = Self { files, end: at, oldest, shown, shorter, discipline, clock };
+        whole.shown = whole.look(&Arc::new(whole.copy())).unwrap();
+        let sound = |shown: &Shown| shown.doors.iter().all(|door| door.error.is_none());
+        assert!(sound(&whole.shown), "{:?}", whole.shown.doors.each_ref().map(|it| &it.error));
+        if end == End::Crash {
+            let shorter = whole.look(&Arc::new(Copied::of(&whole.without_last_batch()))).unwrap();
+            let (less, all) = (&shorter.doors[3].shown, &whole.shown.doors[3].shown);
+            assert!(sound(&shorter) && less.len() < all.len() && all.starts_with(less));
+            whole.shorter = Some(shorter);
+        }
+        whole
     }
 
     /// A copy that can be damaged.
@@ -80,65 +129,132 @@ impl Whole {
         self.files.keys().filter(|name| name.ends_with(".seg")).collect()
     }
 
+    /// The files of the main log: `moved` is about the others.
+    pub(crate) fn main(&self) -> impl Iterator<Item = (&String, &Arc<Vec<u8>>)> {
+        self.files.iter().filter(|(name, _)| !name.ends_with(".ext"))
+    }
+
+    fn without_last_batch(&self) -> Files {
+        let mut files = self.files.clone();
+        let (_, segment) = files.iter_mut().rfind(|(name, _)| name.ends_with(".seg")).unwrap();
+        let last = batches(segment, self.end).pop().unwrap();
+        Arc::make_mut(segment)[last].fill(0);
+        files
+    }
+
     /// What the damaged copy comes to; else what is wrong with that.
-    pub(crate) fn judge(&self, damaged: Copied) -> std::result::Result<Outcome, String> {
-        let disk = Arc::new(damaged);
-        let look = || look(&disk, self.discipline, &self.clock);
-        let shown = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
+    pub(crate) fn judge(&self, damaged: &Arc<Copied>) -> std::result::Result<Outcome, String> {
+        let shown = match catch_unwind(AssertUnwindSafe(|| self.look(damaged))) {
             Err(_) => return Err("a panic".into()),
-            Ok(Err(error)) => return named(&error).ok_or_else(|| format!("unnamed: {error:?}")),
+            Ok(Err(error)) => return named(&error),
             Ok(Ok(shown)) => shown,
         };
-        if shown == self.shown {
-            return Ok(Outcome::Unchanged);
+        let mut outcome = Outcome::Unchanged;
+        let mut other = Vec::new();
+        for ((door, whole), name) in shown.doors.iter().zip(&self.shown.doors).zip(NAMES) {
+            let fits = match &door.error {
+                None => door.shown == whole.shown,
+                Some(error) => {
+                    let name = named(error)?;
+                    if outcome == Outcome::Unchanged {
+                        outcome = name;
+                    }
+                    whole.shown.starts_with(&door.shown)
+                }
+            };
+            if !fits {
+                other.push(name);
+            }
         }
-        let before_close = &self.shown.records[..self.shown.last];
-        if shown.records == before_close && shown.state == self.shown.state {
+        if other.is_empty() { Ok(outcome) } else { self.cut(&shown, &other) }
+    }
+
+    /// What a log comes to that shows something else than the whole one.
+    fn cut(&self, shown: &Shown, other: &[&str]) -> std::result::Result<Outcome, String> {
+        let same = |shorter: &Shown| {
+            let mut doors = shown.doors.iter().zip(&shorter.doors);
+            doors.all(|(door, whole)| door.error.is_none() && door.shown == whole.shown)
+        };
+        if self.shorter.as_ref().is_some_and(same) {
+            return Ok(Outcome::LastCut);
+        }
+        let (records, whole) = (&shown.doors[3], &self.shown.doors[3].shown);
+        let sound = shown.doors.iter().all(|door| door.error.is_none());
+        if sound && other == [NAMES[3]] && records.shown == whole[..self.shown.newest] {
             return Ok(Outcome::CloseCut);
         }
-        let (seen, whole) = (shown.records.len(), self.shown.records.len());
-        if seen == whole && shown.records == self.shown.records {
-            return Err("the same records, but another state".into());
-        }
-        if self.shown.records.starts_with(&shown.records) {
+        if records.shown.len() < whole.len() && whole.starts_with(&records.shown) {
             return Ok(Outcome::TailCut);
         }
-        Err(format!("other records are shown: {seen} bytes of them for {whole}"))
+        let (seen, whole) = (records.shown.len(), whole.len());
+        Err(format!("{other:?} differ; {seen} bytes of records for {whole}"))
+    }
+
+    /// Opens the log, looks through every door, and stops as a crash would.
+    fn look(&self, disk: &Arc<Copied>) -> Result<Shown> {
+        let room = self.shown.doors.each_ref().map(|door| door.shown.len());
+        let recovery = options(&self.clock).open_on(Arc::<Copied>::clone(disk))?;
+        let redo = Door::look(room[0], |out| redo(&recovery, self.discipline, out));
+        let lives = Door::look(room[1], |out| lives(&recovery, out));
+        let end = recovery.report().end;
+        let log = in_use(recovery)?;
+        let units = Door::look(room[2], |out| units(&log, out));
+        let mut newest = 0;
+        let records = Door::look(room[3], |out| records(&log, self.oldest..end, &mut newest, out));
+        log.abandon();
+        Ok(Shown { doors: [redo, lives, units, records], newest })
+    }
+
+    /// A log that opened can be used: what is written now is there after a close.
+    pub(crate) fn use_it(&self, disk: &Arc<Copied>) -> Result<()> {
+        const NEW: &[u8] = b"written after the damage";
+        let open = || options(&self.clock).open_on(Arc::<Copied>::clone(disk));
+        let log = in_use(open()?)?;
+        let behind = log.write(NEW)?;
+        log.close()?;
+        let recovery = open()?;
+        let Report { clean, end, .. } = *recovery.report();
+        assert!(clean && end > behind, "closed behind what was written");
+        let log = in_use(recovery)?;
+        let mut records = log.records(Lsn::ZERO)?.owned();
+        let found = records.find(|it| it.as_ref().is_ok_and(|it| it.payload() == NEW));
+        assert!(found.is_some_and(|it| it.is_ok_and(|it| it.lsn() < behind)));
+        log.abandon();
+        Ok(())
+    }
+
+    /// The kinds of the records that it shows, each with its flags.
+    pub(crate) fn kinds(&self) -> BTreeSet<(Kind, u8)> {
+        let log = in_use(options(&self.clock).open_on(Arc::new(self.copy())).unwrap()).unwrap();
+        let mut records = log.records(Lsn::ZERO).unwrap();
+        let mut found = BTreeSet::new();
+        while let Some(record) = records.next().unwrap() {
+            found.insert((record.kind(), record.flags()));
+        }
+        log.abandon();
+        found
     }
 }
 
-/// Opens the log, redoes it, walks every chain, reads every record, and stops as a crash would.
-fn look(disk: &Arc<Copied>, discipline: Discipline, clock: &Arc<StillClock>) -> Result<Shown> {
-    let recovery = recover(disk, clock)?;
-    let mut shown = Shown::default();
-    if let Err(error) = before_use(&recovery, discipline, &mut shown.state) {
-        recovery.abandon();
-        return Err(error);
+fn redo(recovery: &Recovery, discipline: Discipline, out: &mut Vec<u8>) -> Result<()> {
+    if discipline == Discipline::DeferredApply {
+        let mut committed = recovery.committed()?;
+        while let Some(record) = committed.next()? {
+            write(&record, out);
+        }
+        return Ok(());
     }
-    let log = recovery.finish()?;
-    let all = every_record(&log, &mut shown);
-    log.abandon();
-    all.map(|()| shown)
+    let mut history = recovery.history()?;
+    while let Some(record) = history.next()? {
+        // Whether CLOSE is there is seen among the records.
+        if record.kind() != Kind::Close {
+            write(&record, out);
+        }
+    }
+    Ok(())
 }
 
-fn before_use(recovery: &Recovery, discipline: Discipline, out: &mut Vec<u8>) -> Result<()> {
-    match discipline {
-        Discipline::DeferredApply => {
-            let mut committed = recovery.committed()?;
-            while let Some(record) = committed.next()? {
-                write(&record, out);
-            }
-        }
-        Discipline::RepeatHistory => {
-            let mut history = recovery.history()?;
-            while let Some(record) = history.next()? {
-                // Whether CLOSE is there is seen among the records.
-                if record.kind() != Kind::Close {
-                    write(&record, out);
-                }
-            }
-        }
-    }
+fn lives(recovery: &Recovery, out: &mut Vec<u8>) -> Result<()> {
     for unit in recovery.in_flight() {
         note(out, unit.id());
         let mut chain = unit.records_backward()?;
@@ -167,8 +283,11 @@ fn before_use(recovery: &Recovery, discipline: Discipline, out: &mut Vec<u8>) ->
     Ok(())
 }
 
-fn every_record(log: &siding::Log, shown: &mut Shown) -> Result<()> {
-    let out = &mut shown.state;
+fn units(log: &Log, out: &mut Vec<u8>) -> Result<()> {
+    let at = log.positions();
+    for lsn in [at.oldest, at.redo, at.keypoint_begin, at.keypoint_end] {
+        note(out, lsn.get());
+    }
     for unit in log.units() {
         note(out, unit.unit);
         out.push(unit.state as u8);
@@ -186,24 +305,31 @@ fn every_record(log: &siding::Log, shown: &mut Shown) -> Result<()> {
             write(&record, out);
         }
     }
-    let positions = log.positions();
-    for lsn in [positions.oldest, positions.redo, positions.keypoint_begin, positions.keypoint_end]
-    {
-        note(out, lsn.get());
-    }
+    Ok(())
+}
+
+/// Every record that the open found and the whole log shows: those that the open appended stand
+/// behind the range, and where the last keypoint is cut more is kept before it.
+fn records(log: &Log, range: Range<Lsn>, newest: &mut usize, out: &mut Vec<u8>) -> Result<()> {
     let mut records = log.records(Lsn::ZERO)?;
     while let Some(record) = records.next()? {
-        shown.last = shown.records.len();
-        write(&record, &mut shown.records);
+        if record.lsn() >= range.end {
+            break;
+        }
+        if record.lsn() < range.start {
+            continue;
+        }
+        *newest = out.len();
+        write(&record, out);
     }
     Ok(())
 }
 
-fn note(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn note(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn write(record: &Record<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write(record: &Record<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&[record.kind() as u8, record.flags()]);
     out.extend_from_slice(&record.resource().to_le_bytes());
     let commit = record.commit().map_or(0, Lsn::get);
@@ -212,17 +338,4 @@ fn write(record: &Record<'_>, out: &mut Vec<u8>) {
         note(out, value);
     }
     out.extend_from_slice(record.raw());
-}
-
-/// The kinds of the records that the log shows, each with whether it ends its unit.
-pub(crate) fn kinds(whole: &Whole) -> BTreeSet<(Kind, bool)> {
-    let disk = Arc::new(whole.copy());
-    let log = recover(&disk, &whole.clock).unwrap().finish().unwrap();
-    let mut records = log.records(Lsn::ZERO).unwrap();
-    let mut found = BTreeSet::new();
-    while let Some(record) = records.next().unwrap() {
-        found.insert((record.kind(), record.flags() & 1 != 0));
-    }
-    log.abandon();
-    found
 }

@@ -105,6 +105,33 @@ fn a_moved_unit_pins_no_log_and_survives_crashes() -> Result<()> {
     Ok(())
 }
 
+/// The control file alone named the keypoint that knows of a unit whose records are all moved.
+#[test]
+fn a_moved_unit_is_found_without_the_control_file() -> Result<()> {
+    use siding::disk::Disk as _;
+    let disk = SimDisk::new(1);
+    let log = open(&disk)?.finish()?;
+    let mut unit = log.begin()?;
+    unit.append(b"moved")?;
+    let doubt = unit.prepare(b"for ever")?;
+    log.fork(doubt.id())?;
+    pass(&log, 1)?;
+    log.redo_from(log.positions().durable)?;
+    log.keypoint()?;
+    log.tick();
+    assert!(disk.open("0000000000000000.seg").is_err(), "trimmed, and gone");
+    let before = shown(doubt.records_backward()?)?;
+    drop(doubt);
+    log.close()?;
+    disk.remove("control").unwrap();
+    let look = siding::ReadOnly::open_on(Arc::new(disk.clone()), StillClock::new())?;
+    assert_eq!(look.units().len(), 1);
+    let doubts = open(&disk)?.in_doubt();
+    assert_eq!(doubts.len(), 1);
+    assert_eq!(shown(doubts[0].records_backward()?)?, before);
+    Ok(())
+}
+
 #[test]
 fn a_committed_unit_whose_records_were_moved_is_redone() -> Result<()> {
     let disk = SimDisk::new(1);

@@ -2,7 +2,7 @@
 
 use crate::support::{open, quiet, recover, redone};
 use siding::disk::Disk;
-use siding::{ErrorKind, Lsn, Result};
+use siding::{Discipline, ErrorKind, Lsn, Result};
 use siding_sim::SimDisk;
 use siding_wal::format::ControlSlot;
 use std::sync::Arc;
@@ -69,6 +69,36 @@ fn a_log_without_a_block_of_unit_ids_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// The control file is lost, and the oldest segment with it: a keypoint says what redo needs.
+#[test]
+fn records_that_redo_needs_are_missed_without_a_control_file() -> Result<()> {
+    for discipline in [Discipline::DeferredApply, Discipline::RepeatHistory] {
+        for reported in [false, true] {
+            let disk = SimDisk::new(1);
+            let options = quiet().discipline(discipline).undo(|_| Ok(Vec::new()));
+            let log = options.open_on(Arc::new(disk.clone()))?.finish()?;
+            log.write(&[1; 3_000])?;
+            let redo = log.positions().durable;
+            while log.positions().end < Lsn::new(70 << 10) {
+                let mut unit = log.begin()?;
+                unit.append(&[2; 3_000])?;
+                unit.back_out()?;
+            }
+            if reported {
+                log.redo_from(redo)?;
+            }
+            log.keypoint()?;
+            log.close()?;
+            for name in ["control", "0000000000000000.seg"] {
+                disk.remove(name).map_err(|cause| siding::Error::io("a file", cause))?;
+            }
+            let refused = recover(&disk).err().map(|error| error.kind());
+            assert_eq!(refused, Some(ErrorKind::Missing), "{discipline:?}, {reported}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn redo_reads_blocks_and_not_records() -> Result<()> {
     let disk = SimDisk::new(1);
@@ -95,5 +125,6 @@ fn no_log_is_created_beside_the_extents_of_a_lost_one() -> Result<()> {
     let Err(error) = recover(&disk) else { panic!("a log was created") };
     assert_eq!(error.kind(), ErrorKind::ForeignFile, "{error}");
     assert!(error.to_string().contains(name) && error.advice().is_some(), "{error}");
+    assert!(error.path().is_some_and(|path| path.ends_with(name)), "{error:?}");
     Ok(())
 }

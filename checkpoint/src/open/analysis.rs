@@ -4,7 +4,7 @@ use crate::keypoint::Table;
 use siding_wal::format::{
     Decision, DirectoryChunk, Discipline, Kind, MarkPayload, RecordHeader, wide,
 };
-use siding_wal::read::{Step, Survey};
+use siding_wal::read::{Step, Survey, Verdict};
 use siding_wal::stream::Bounds;
 use siding_wal::units::Units;
 use siding_wal::write::Commits;
@@ -38,8 +38,9 @@ pub(crate) struct Analysis {
     segment_size: u64,
 }
 
-/// What analysis starts from: the table of the last complete keypoint, if there is one.
-pub(crate) fn base(found: &Survey) -> Result<Analysis> {
+/// What analysis starts from: the table of the last complete keypoint, if there is one. A scan of
+/// a log that was trimmed begins nowhere else: of units that have moved a keypoint alone may know.
+pub(crate) fn base(found: &mut Survey) -> Result<Analysis> {
     let identity = found.identity;
     let mut analysis = Analysis {
         repeats: identity.is_some_and(|id| id.discipline == Discipline::RepeatHistory),
@@ -49,9 +50,29 @@ pub(crate) fn base(found: &Survey) -> Result<Analysis> {
     };
     // Before the first record is applied: the table notes which segment each lies in.
     analysis.units.set_segment_size(analysis.segment_size);
-    if found.keypoint.0.is_zero() {
+    let named = !found.keypoint.0.is_zero();
+    if !named && found.segments.oldest_number().is_none_or(|oldest| oldest == 0) {
         return Ok(analysis);
     }
+    match first_keypoint(found)? {
+        Ok(complete) => {
+            // Nobody named the one that trimming went by.
+            found.keypoint = (complete.begin, complete.end);
+            analysis.begin_with(complete);
+            Ok(analysis)
+        }
+        // What is wrong there, the scan for what lives will say.
+        Err(_) if !named => Ok(analysis),
+        Err(verdict) => Err(verdict.refusal().unwrap_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "the last keypoint is not whole")
+                .at(found.keypoint.0)
+                .advise("restore the directory from a copy")
+        })),
+    }
+}
+
+/// The first complete keypoint that restart's scan meets; else how the scan ends.
+fn first_keypoint(found: &Survey) -> Result<std::result::Result<Table, Verdict>> {
     let mut scan = found.scan()?;
     let mut table = Table::default();
     loop {
@@ -60,19 +81,12 @@ pub(crate) fn base(found: &Survey) -> Result<Analysis> {
                 for (lsn, header, payload) in scan.records() {
                     table.collect(lsn, &header, payload);
                     if let Some(complete) = table.take_complete() {
-                        analysis.begin_with(complete);
-                        return Ok(analysis);
+                        return Ok(Ok(complete));
                     }
                 }
             }
             Step::Limit => {}
-            Step::End(verdict) => {
-                return Err(verdict.refusal().unwrap_or_else(|| {
-                    Error::new(ErrorKind::Corrupt, "the last keypoint is not whole")
-                        .at(found.keypoint.0)
-                        .advise("restore the directory from a copy")
-                }));
-            }
+            Step::End(verdict) => return Ok(Err(verdict)),
         }
     }
 }
@@ -173,9 +187,10 @@ impl Analysis {
                 .at(reach)
                 .advise("restore the directory from a copy"));
         }
-        let mut need = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
-        need = need.min(self.pinned_by_commits()).min(self.bounds.redo.max(self.bounds.oldest));
-        if need < reach && !need.is_zero() {
+        // Nothing at or above the redo position was ever trimmed, whatever is there now.
+        let live = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
+        let need = live.min(self.pinned_by_commits()).min(self.bounds.redo);
+        if need < reach {
             let missing = reach.since(need).div_ceil(self.segment_size.max(1));
             let what = format!("{missing} segments that are still needed are missing");
             return Err(Error::new(ErrorKind::Missing, what)

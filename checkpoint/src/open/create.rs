@@ -40,7 +40,9 @@ pub(super) fn check(disk: &dyn Disk, found: &Survey, config: &Config) -> Result<
     // Moves come long after the log was created: this one is not here any more.
     if let Some((name, _)) = names.iter().find(|(name, _)| parse_extent_name(name).is_some()) {
         let what = format!("the directory holds `{name}` of a secondary log, and not its log");
-        return Err(named(Error::new(ErrorKind::ForeignFile, what))
+        let path = disk.path().map_or_else(|| name.into(), |path| path.join(name));
+        return Err(Error::new(ErrorKind::ForeignFile, what)
+            .file(path)
             .advise("put the segments of its log back, or give the log a directory of its own"));
     }
     Ok(())

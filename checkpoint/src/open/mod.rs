@@ -212,7 +212,7 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
         found = survey(&**disk)?;
     }
     agrees(&found, config, &**disk)?;
-    let base = analysis::base(&found)?;
+    let base = analysis::base(&mut found)?;
     let (analysis, verdict) = scan(&found, base, config)?;
     let place = place::Place { disk, clock, config, found: &found, verdict: &verdict };
     let marked_ms = analysis.marked_ms;

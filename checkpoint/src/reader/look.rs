@@ -92,13 +92,13 @@ pub(super) fn look(disk: &dyn Disk) -> Result<View> {
 
 impl View {
     fn take(disk: &dyn Disk, usage: Usage) -> Result<Self> {
-        let found = survey(disk).map_err(|error| placed(error, disk))?;
+        let mut found = survey(disk).map_err(|error| placed(error, disk))?;
         if found.is_empty() {
             let error = Error::new(ErrorKind::NotFound, "there is no log in the directory");
             return Err(placed(error, disk).advise("name the directory of a log"));
         }
         let end = found.known_durable;
-        let (analysis, trouble) = match base(&found) {
+        let (analysis, trouble) = match base(&mut found) {
             Ok(analysis) => (analysis, None),
             Err(error) => (Analysis::unknown(&found), Some(error)),
         };

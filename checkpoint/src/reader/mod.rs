@@ -20,7 +20,7 @@ use look::{View, look};
 use siding_fork::pool::Pool;
 use siding_wal::chain::ChainStart;
 use siding_wal::disk::{Clock, Disk};
-use siding_wal::format::{Discipline, parse_segment_name};
+use siding_wal::format::{Discipline, UnitEntry, parse_segment_name};
 use siding_wal::read::{Identity, Row, Survey};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
@@ -217,6 +217,11 @@ impl ReadOnly {
     #[must_use]
     pub fn units(&self) -> Vec<UnitInfo> {
         live::list(&self.view.analysis.units, self.clock.wall_ms(), 0)
+    }
+
+    /// Units that have ended, and whose moved records redo may have to read.
+    pub(crate) fn needed_by_redo(&self) -> Vec<UnitEntry> {
+        self.view.analysis.units.needed_by_redo().cloned().collect()
     }
 
     /// Every reason why log is kept, the one that holds most first.

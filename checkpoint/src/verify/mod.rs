@@ -8,10 +8,11 @@ mod walk;
 use crate::live::UnitInfo;
 use crate::open::Progress;
 use crate::reader::{ReadOnly, Usage};
-use siding_wal::chain::Walk;
+use siding_wal::chain::{ChainStart, Walk};
 use siding_wal::disk::{Clock, Disk};
 use siding_wal::format::{
-    LogId, extent_file_name, parse_extent_name, parse_segment_name, segment_file_name,
+    LogId, UnitEntry, UnitState, extent_file_name, parse_extent_name, parse_segment_name,
+    segment_file_name,
 };
 use siding_wal::read::{
     ControlState, HeaderState, Inventory, Numbered, Row, Segment, Segments, inventory, row,
@@ -125,6 +126,13 @@ fn of_log(log: &ReadOnly, progress: &dyn Fn(&Progress)) -> Verification {
             Err(finding) => seen.findings.push(finding),
         }
     }
+    // Redo has to read them, until a keypoint carries a redo position above the commit.
+    for unit in log.needed_by_redo() {
+        match redo_chain(log, &unit) {
+            Ok(note) => seen.notes.extend(note),
+            Err(finding) => seen.findings.push(finding),
+        }
+    }
     seen
 }
 
@@ -219,22 +227,46 @@ fn wrong_header(file: &Numbered, id: Option<LogId>) -> Option<Finding> {
 /// restart would. Says what is odd, or what is wrong.
 fn chain(log: &ReadOnly, unit: &UnitInfo) -> std::result::Result<Option<String>, Finding> {
     let Ok(start) = log.chain_of(unit.unit) else { return Ok(None) };
+    let all = unit.records.saturating_add(unit.secondary_records);
+    follow(log, start, unit.state, |count, oldest| {
+        let whole = oldest == unit.first && count == all;
+        (!whole).then(|| format!("{count} of {all} records, the oldest at {oldest}"))
+    })
+}
+
+/// The same of a unit that has ended: redo reads what was moved, whatever came behind it.
+fn redo_chain(log: &ReadOnly, unit: &UnitEntry) -> std::result::Result<Option<String>, Finding> {
+    let UnitEntry { head, floor, sec, .. } = *unit;
+    let start = ChainStart { unit: unit.unit, head, floor, sec };
+    follow(log, start, unit.state, |_, oldest| {
+        (oldest != unit.first).then(|| format!("the oldest record that is found is at {oldest}"))
+    })
+}
+
+/// Walks a chain; `odd` says what is wrong with how many records there are, and the oldest.
+fn follow(
+    log: &ReadOnly,
+    start: ChainStart,
+    state: UnitState,
+    odd: impl Fn(u64, Lsn) -> Option<String>,
+) -> std::result::Result<Option<String>, Finding> {
     let mut walk = Walk::records(start);
     let (mut last, mut count) = (start.head, 0_u64);
-    let all = unit.records.saturating_add(unit.secondary_records);
     let mut extent = None;
     let broken = loop {
         match walk.step(log) {
             Ok(Some((lsn, _))) => (last, count) = (lsn, count + 1),
-            Ok(None) if last == unit.first && count == all => return Ok(None),
-            Ok(None) => break format!("{count} of {all} records, the oldest at {last}"),
+            Ok(None) => match odd(count, last) {
+                None => return Ok(None),
+                Some(what) => break what,
+            },
             Err(error) if error.kind() == ErrorKind::Trimmed && log.in_use() => return Ok(None),
             Err(error) => {
                 last = error.lsn().unwrap_or(last);
                 extent = file_name(&error).and_then(parse_extent_name);
                 let missing = error.kind() == ErrorKind::Missing && extent.is_some();
                 if missing && log.in_use() {
-                    return Ok(Some(not_there(unit)));
+                    return Ok(Some(not_there(start.unit)));
                 }
                 break error.what().to_owned();
             }
@@ -247,14 +279,14 @@ fn chain(log: &ReadOnly, unit: &UnitInfo) -> std::result::Result<Option<String>,
         segment: on_main.then(|| log.survey().segments.number_of(last)),
         extent,
         lsn: on_main.then_some(last),
-        what: format!("unit {:#x}, {}: {broken}", unit.unit, unit.state.name()),
+        what: format!("unit {:#x}, {}: {broken}", start.unit, state.name()),
         advice: Some("restore the directory from a copy, or resolve the unit knowing this"),
     })
 }
 
 /// Of a log in use: that a unit has ended, or was moved again, is seen later than its files go.
-fn not_there(unit: &UnitInfo) -> String {
-    format!("unit {:#x} was not followed: its files may have been replaced meanwhile", unit.unit)
+fn not_there(unit: u64) -> String {
+    format!("unit {unit:#x} was not followed: its files may have been replaced meanwhile")
 }
 
 fn file_name(error: &Error) -> Option<&str> {

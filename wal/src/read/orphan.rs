@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// The smallest write unit; headers of batches stand at multiples of it.
 const STEP: usize = 512;
 
+/// Bytes of the magic that a header starts with.
+const MAGIC_LEN: usize = 8;
+
 /// What stands behind a header that is not valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Orphan {
@@ -21,6 +24,8 @@ pub(super) struct Orphan {
     pub(super) incarnation: u32,
     /// Whether there is anything but zeros.
     pub(super) written: bool,
+    /// Whether a header was ever begun here: its first bytes are not all zeros.
+    pub(super) begun: bool,
 }
 
 /// Looks through the file of segment `number` for batches of the log `id`.
@@ -39,6 +44,8 @@ pub(super) fn examine(
     let mut orphan = Orphan::default();
     let first = number.saturating_mul(segment_size);
     let len = file.len()?;
+    let magic = window.read((number, file), 0, MAGIC_LEN, u64::MAX)?;
+    orphan.begun = magic.iter().any(|byte| *byte != 0);
     let mut offset = wide(STEP);
     while offset < len {
         let bytes = window.read((number, file), offset, STEP, u64::MAX)?;

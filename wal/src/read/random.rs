@@ -21,6 +21,8 @@ const MAX_CANDIDATES: u32 = 1 << 20;
 #[derive(Debug, Default)]
 pub struct ReadBuf {
     buf: AlignedBuf,
+    /// Bytes of the buffer that hold file contents.
+    len: usize,
     segment: Option<u64>,
     /// Offset in the file of the first byte.
     start: u64,
@@ -39,7 +41,7 @@ impl ReadBuf {
     /// The bytes of a range that the last [`read_record`] gave.
     #[must_use]
     pub fn get(&self, range: Range<usize>) -> &[u8] {
-        self.buf.get(range).unwrap_or_default()
+        self.buf.get(..self.len).and_then(|held| held.get(range)).unwrap_or_default()
     }
 
     /// How often the disk was asked so far.
@@ -51,7 +53,7 @@ impl ReadBuf {
     /// Forgets the window: what stands in the file may have changed.
     pub fn forget(&mut self) {
         self.segment = None;
-        self.buf.clear();
+        self.len = 0;
     }
 
     /// Makes the window hold the `want` bytes from `offset` on, as far as the file has them, and
@@ -83,17 +85,20 @@ impl ReadBuf {
             })?;
         }
         let lead = usize::try_from(offset - self.start).unwrap_or_default();
-        let count = self.buf.len();
-        Ok(lead.min(count)..lead.saturating_add(want).min(count))
+        Ok(lead.min(self.len)..lead.saturating_add(want).min(self.len))
     }
 
     fn read(&mut self, segment: &Segment, from: u64, to: u64) -> std::io::Result<()> {
-        self.segment = None;
-        self.buf.clear();
-        self.buf.resize(usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX));
+        self.forget();
+        // Behind the segment's end there is nothing.
+        let to = to.min(segment.header.segment_size.next_multiple_of(wide(BLOCK)));
+        let want = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        if self.buf.len() < want {
+            self.buf = AlignedBuf::zeroed(want);
+        }
         self.reads += 1;
-        let count = segment.file.read_at(from, self.buf.as_mut_slice())?;
-        self.buf.truncate(count);
+        let room = self.buf.as_mut_slice().get_mut(..want).unwrap_or_default();
+        self.len = segment.file.read_at(from, room)?;
         (self.segment, self.start) = (Some(segment.number), from);
         Ok(())
     }
@@ -102,7 +107,7 @@ impl ReadBuf {
     fn held(&self, segment: &Segment, offset: u64, want: usize) -> Option<Range<usize>> {
         let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
         let range = from..from.checked_add(want)?;
-        (self.segment == Some(segment.number) && range.end <= self.buf.len()).then_some(range)
+        (self.segment == Some(segment.number) && range.end <= self.len).then_some(range)
     }
 }
 

@@ -123,6 +123,17 @@ struct Surveyor {
     needed: Option<u64>,
 }
 
+/// What stands above the last valid header, and is no part of the log.
+#[derive(Default)]
+struct Unheaded {
+    /// The number above it, if a header was torn while it was written there.
+    abandoned: Option<u64>,
+    /// The largest incarnation of batches behind that header.
+    incarnation: u32,
+    /// Numbers and lengths of spares that are not blank any more.
+    spares: Vec<(u64, u64)>,
+}
+
 impl Surveyor {
     fn new(inventory: Inventory) -> Result<Self> {
         let control = match &inventory.control {
@@ -148,13 +159,15 @@ impl Surveyor {
         let headers = self.headers()?;
         let Some(identity) = self.identity else { return self.nothing() };
         let top = headers.keys().next_back().copied();
-        let (abandoned, orphan) = self.abandoned(&identity, top)?;
-        let Some(top) = top else { return Err(self.all_gone(abandoned)) };
+        let unheaded = self.unheaded(&identity, top)?;
+        let Some(top) = top else { return Err(self.all_gone(unheaded.abandoned)) };
         let live = self.run(&headers, top)?;
         let bottom = live.keys().next().copied().unwrap_or(top);
         let mut survey = self.believe(identity, &live, bottom);
-        survey.abandoned = abandoned;
-        survey.incarnation = survey.incarnation.max(orphan.incarnation);
+        survey.abandoned = unheaded.abandoned;
+        survey.blanks.extend(unheaded.spares);
+        survey.blanks.sort_unstable();
+        survey.incarnation = survey.incarnation.max(unheaded.incarnation);
         for header in headers.values() {
             survey.incarnation = survey.incarnation.max(header.incarnation);
             survey.unit_block = survey.unit_block.max(header.unit_block);
@@ -245,10 +258,11 @@ impl Surveyor {
         examine(file, id, numbered.number, size)
     }
 
-    /// The file above the last valid header, if its own header was torn while it was written.
-    fn abandoned(&self, identity: &Identity, top: Option<u64>) -> Result<(Option<u64>, Orphan)> {
+    /// The files above the last valid header whose own headers are not valid: one that was torn
+    /// while it was written, and spares in whose zeros a bit has changed.
+    fn unheaded(&self, identity: &Identity, top: Option<u64>) -> Result<Unheaded> {
         let above = top.map_or(0, |top| top.saturating_add(1));
-        let mut found = (None, Orphan::default());
+        let mut found = Unheaded::default();
         for (number, numbered) in self.inventory.numbered.range(above..) {
             if !matches!(numbered.header, HeaderState::Malformed(_)) {
                 continue;
@@ -259,10 +273,16 @@ impl Surveyor {
             let first = Lsn::new(number.saturating_mul(identity.segment_size));
             let durable = self.control.as_ref().is_some_and(|slot| slot.durable > first);
             let out_of_turn = *number != above || top.is_none();
-            if orphan.used || durable || out_of_turn {
+            let spare = out_of_turn && top.is_some() && !orphan.begun;
+            if orphan.used || durable || (out_of_turn && !spare) {
                 return Err(self.lettered('P', "the segment's header is damaged", *number));
             }
-            found = (Some(*number), orphan);
+            if spare {
+                found.spares.push((*number, numbered.len));
+            } else {
+                found.abandoned = Some(*number);
+                found.incarnation = orphan.incarnation;
+            }
         }
         Ok(found)
     }

@@ -208,6 +208,11 @@ impl Units {
         Some(ChainStart { unit, head, floor, sec })
     }
 
+    /// Units that committed and ended, and whose extents redo may have to read.
+    pub fn needed_by_redo(&self) -> impl Iterator<Item = &UnitEntry> {
+        self.moved.ended.values().map(|(entry, _)| entry)
+    }
+
     /// Every unit with extents, and the newest of them: what the secondary log must keep.
     #[must_use]
     pub fn extents(&self) -> Vec<(u64, SPtr)> {

@@ -334,6 +334,31 @@ fn a_damaged_header_out_of_turn_is_nobodys_unfinished_work() {
 }
 
 #[test]
+fn a_bit_that_changes_in_the_zeros_of_a_spare_is_of_no_consequence() {
+    for control in [true, false] {
+        let mut log = four();
+        for spare in 4..7 {
+            log.image.file(&seg(spare)).resize(65536, 0);
+        }
+        if !control {
+            log.image.files.remove("control");
+        }
+        for byte in 8..520 {
+            for spare in 5..7 {
+                let mut image = log.image.clone();
+                image.file(&seg(spare))[byte] ^= 1 << (byte % 8);
+                let survey = look(&image).unwrap();
+                assert_eq!(survey.blanks, [(4, 65536), (5, 65536), (6, 65536)], "{byte}");
+                assert_eq!(survey.abandoned, None);
+            }
+        }
+        // What stands where a header starts may be another program's.
+        log.image.file(&seg(5))[3] ^= 1;
+        refused(&log.image, ErrorKind::ForeignFile, &seg(5));
+    }
+}
+
+#[test]
 fn a_sealed_file_that_was_shortened_is_noticed_before_anybody_reads_there() {
     let mut log = four();
     let begin = log.append(&[(Kind::KeypointBegin, &[0; 8]), (Kind::KeypointEnd, &[0; 56])]);
