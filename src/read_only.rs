@@ -2,7 +2,7 @@
 
 use crate::cursor::Source;
 use crate::{Backward, Chain, OwnedRecord, Record, Records};
-use siding_checkpoint::{Pin, Positions, SegmentInfo, UnitInfo, Usage};
+use siding_checkpoint::{ExtentInfo, Pin, Positions, SegmentInfo, UnitInfo, Usage};
 use siding_wal::chain::Fetch as _;
 use siding_wal::disk::{Clock, Disk, SystemClock, open_dir_read_only};
 use siding_wal::read::{Identity, Row};
@@ -205,6 +205,23 @@ impl ReadOnly {
     pub fn unit_chain(&self, unit: u64) -> Result<Chain> {
         let chain = self.0.chain_of(unit)?;
         Ok(Chain::new(Source::Files(self.0.clone()), chain))
+    }
+
+    /// The extents of a live unit on the secondary log, newest first, each verified as it is
+    /// read; and why there are no more of them, if not all could be read. None of a unit that
+    /// was not moved.
+    #[must_use]
+    pub fn extents_of(&self, unit: u64) -> (Vec<ExtentInfo>, Option<Error>) {
+        self.0.extents_of(unit)
+    }
+
+    /// The files of the secondary log and their bytes, by name.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be listed.
+    pub fn extent_files(&self) -> Result<Vec<(String, u64)>> {
+        self.0.extent_files()
     }
 
     /// The record at `lsn`.

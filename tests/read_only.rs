@@ -330,3 +330,44 @@ fn a_log_that_changes_with_every_look_is_still_whole() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn extents_are_told_oldest_behind_newest_as_far_as_they_can_be_read() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let log = small().forks(false).open(dir.path())?.finish()?;
+    let mut unit = log.begin()?;
+    for round in 1..=3 {
+        for _ in 0..round {
+            unit.append(b"to be moved")?;
+        }
+        log.fork(unit.id())?;
+    }
+    // Of a log in use only what a later batch calls durable is shown.
+    log.write(b"later")?;
+    let other = log.begin()?;
+    let seen = Log::open_read_only(dir.path())?;
+    let (extents, broken) = seen.extents_of(unit.id());
+    assert!(broken.is_none(), "{broken:?}");
+    let moves: Vec<_> = extents.iter().map(|extent| (extent.moves, extent.records)).collect();
+    assert_eq!(moves, [(3, 3), (2, 2), (1, 1)]);
+    let records = seen.unit_records(unit.id())?.owned().collect::<Result<Vec<_>>>()?;
+    let lsns: Vec<_> = records.iter().map(|record| record.lsn()).collect();
+    let mut told: Vec<_> = extents.iter().flat_map(|it| [it.newest, it.oldest]).collect();
+    told.dedup();
+    assert_eq!([told[0], told[1], told[2], told[3]], [lsns[0], lsns[2], lsns[3], lsns[4]]);
+    let files = seen.extent_files()?;
+    let whole: u64 = extents.iter().map(|extent| extent.bytes).sum();
+    assert!(files.len() == 1 && files[0].1 >= whole && files[0].0 == extents[0].file);
+    // A unit that is not live has none, and says why.
+    let (none, why) = seen.extents_of(other.id());
+    assert_eq!((none.len(), why.unwrap().kind()), (0, ErrorKind::NotFound));
+    // The file is cut in front of the newest extent: nothing is told that cannot be read.
+    let file = dir.path().join(&files[0].0);
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..usize::try_from(extents[0].offset).unwrap()]).unwrap();
+    let (left, broken) = Log::open_read_only(dir.path())?.extents_of(unit.id());
+    assert_eq!(left.len(), 0);
+    assert!(broken.unwrap().to_string().contains(&files[0].0));
+    unit.back_out()?;
+    log.close()
+}

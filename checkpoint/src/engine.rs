@@ -98,6 +98,8 @@ impl Engine {
         let upkeep: Weak<dyn Upkeep> = Arc::<Self>::downgrade(&engine);
         engine.stream.set_upkeep(upkeep);
         engine.set_marks(due_at);
+        // What the log holds from earlier opens is no arrears of this one.
+        engine.note_look();
         engine
     }
 
@@ -210,7 +212,7 @@ impl Engine {
         self.end_dropped()?;
         idle(&self.in_flight())?;
         if self.keeper().worth_a_keypoint(self.stream.core().writer.end()) {
-            match self.keypoint() {
+            match self.keypoint_now(&self.one_keypoint()) {
                 Err(error) if error.kind() == ErrorKind::LogFull => {}
                 other => drop(other?),
             }

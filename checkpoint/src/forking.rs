@@ -12,7 +12,7 @@ use siding_wal::format::wide;
 use siding_wal::units::Unit;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes copied in one round, at most, while nobody waits for it.
@@ -49,6 +49,8 @@ pub(crate) struct Forking {
     /// Units that an operator wants to stay where they are.
     held: Mutex<BTreeSet<u64>>,
     swept: AtomicBool,
+    /// Where the log ended when somebody last looked whether moves are due.
+    looked: AtomicU64,
     /// What is to be moved has no room on the secondary log.
     no_room: AtomicBool,
     /// The quota of the secondary log.
@@ -73,6 +75,7 @@ impl Forking {
             policy: Mutex::new((Policy::new(settings), Pace::new(config.rate))),
             held: Mutex::new(BTreeSet::new()),
             swept: AtomicBool::new(false),
+            looked: AtomicU64::new(0),
             no_room: AtomicBool::new(false),
             max_bytes,
         }
@@ -158,11 +161,12 @@ impl Engine {
     /// Moves what is due: units that hold segments which nothing else needs, if that pays. True if
     /// something was moved.
     pub(crate) fn fork_due(&self, why: Why) -> bool {
+        self.note_look();
         let free_below = match why {
             Why::Keypoint | Why::Outrun => self.free_below_next(),
             Why::Now | Why::Full => self.free_below(),
         };
-        if !self.forking.config.automatic || !self.holds_segments(free_below) {
+        if !self.may_fork(free_below) {
             return false;
         }
         let now = self.stream().clock().monotonic_ms();
@@ -209,6 +213,23 @@ impl Engine {
         let _working = self.no_reclaim();
         // What cannot be copied stays where it is.
         let _ = self.round(&orders);
+    }
+
+    /// Whether units are moved by themselves, and there may be something to be gained by it.
+    pub(crate) fn may_fork(&self, free_below: Lsn) -> bool {
+        self.forking.config.automatic && self.holds_segments(free_below)
+    }
+
+    /// Somebody looks whether moves are due.
+    pub(crate) fn note_look(&self) {
+        let end = self.stream().core().writer.end();
+        self.forking.looked.store(end.get(), Ordering::Relaxed);
+    }
+
+    /// Bytes of log that came since somebody last looked whether moves are due.
+    pub(crate) fn unlooked(&self) -> u64 {
+        let end = self.stream().core().writer.end();
+        end.get().saturating_sub(self.forking.looked.load(Ordering::Relaxed))
     }
 
     /// Whether there are sealed segments that nothing but units keeps.

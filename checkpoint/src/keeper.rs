@@ -80,6 +80,11 @@ impl Keeper {
         end >= self.due_at()
     }
 
+    /// Whether so many bytes of log are as much as may come between two keypoints.
+    pub(crate) fn is_late(&self, bytes: u64) -> bool {
+        bytes >= self.keypoint_bytes.max(1)
+    }
+
     /// Whether a mark is due, keypoint or not.
     pub(crate) fn mark_due(&self, now: u64, content: Lsn) -> bool {
         let quiet = content <= self.mark.1;

@@ -22,7 +22,7 @@ pub use engine::{Engine, Positions};
 pub use keypoint::Table;
 pub use live::UnitInfo;
 pub use open::{Config, ForkConfig, Opened, Progress, ProgressHandler, Report, open};
-pub use reader::{ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
+pub use reader::{ExtentInfo, ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
 pub use redo::{Committed, History};
 pub use retain::{Pin, PinKind};
 pub use siding_fork::policy::Effect as ForkEffect;

@@ -64,7 +64,7 @@ impl Upkeep for Engine {
         let freed = || self.stream().segments().oldest_number() > before;
         // A keypoint that frees nothing would only use the reserve up.
         self.trim().is_ok_and(|bytes| bytes > 0)
-            || (self.keypoint_frees() && self.keypoint().is_ok() && freed())
+            || (self.keypoint_frees() && self.keypoint_now(&self.one_keypoint()).is_ok() && freed())
             || (self.fork_due(Why::Full)
                 && self.stream().flush().is_ok()
                 && self.trim().is_ok()
@@ -116,6 +116,19 @@ impl Engine {
             self.fork_due(why);
             // What fails here fails the log, or is tried again; the next call says so.
             let _ = self.keypoint_now(&right);
+        }
+    }
+
+    /// Moves what keeps a keypoint from trimming, if nobody has looked for that since one was due.
+    /// Who takes keypoints more often than the keeper would never comes to where he waits for it:
+    /// he does its part here.
+    pub(crate) fn make_way(&self) {
+        let full = self.stream().core().in_reserve();
+        let late = self.keeper().is_late(self.unlooked());
+        if late && !full && self.may_fork(self.free_below_next()) {
+            self.settle_forks();
+            let _ = self.write_directories();
+            self.fork_due(Why::Outrun);
         }
     }
 

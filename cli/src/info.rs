@@ -42,7 +42,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<bool> {
 }
 
 /// The positions, oldest first, by the names of the glossary.
-fn ladder(at: &Positions) -> [(&'static str, Lsn); 7] {
+pub(crate) fn ladder(at: &Positions) -> [(&'static str, Lsn); 7] {
     [
         ("oldest", at.oldest),
         ("redo", at.redo),

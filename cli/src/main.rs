@@ -16,6 +16,7 @@ mod out;
 mod owner;
 mod place;
 mod record;
+mod report;
 mod resolve;
 mod text;
 mod units;
@@ -49,6 +50,8 @@ enum Verb {
     Units(units::UnitsArgs),
     /// Says why log is kept: every pin, its owner, and the cheapest thing to do about it.
     Why(why::WhyArgs),
+    /// Draws a log, as a page for a browser: segments, units, chains, positions, pins.
+    Report(report::ReportArgs),
     /// Decides a unit in doubt without its coordinator. Writes.
     Resolve(resolve::ResolveArgs),
     /// Moves a unit's records off the main log, so that it holds none of it. Writes.
@@ -69,6 +72,7 @@ impl Verb {
             Self::Verify(args) => verify::run(args),
             Self::Units(args) => units::run(args),
             Self::Why(args) => why::run(args),
+            Self::Report(args) => report::run(args),
             Self::Resolve(args) => resolve::run(args),
             Self::Fork(args) => fork::run(args),
             Self::Keypoint(args) => keypoint::run(args),
@@ -84,6 +88,7 @@ impl Verb {
             Self::Verify(args) => args.place.json,
             Self::Units(args) => args.place.json,
             Self::Why(args) => args.place.json,
+            Self::Report(args) => args.place.json,
             Self::Resolve(args) => args.place.json,
             Self::Fork(args) => args.place.json,
             Self::Keypoint(args) => args.place.json,

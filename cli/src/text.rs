@@ -33,6 +33,23 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
+/// A moment, in milliseconds since 1970, as people write it.
+pub(crate) fn moment(ms: u64) -> String {
+    let (days, seconds) = (ms / 86_400_000, ms / 1000 % 86_400);
+    // Days in the calendar that begins in March of year 0, so that leap days end their year:
+    // Howard Hinnant, civil_from_days.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + later;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
+}
+
 /// A position, or a dash for none.
 pub(crate) fn position(lsn: Lsn) -> String {
     if lsn.is_zero() { "-".to_owned() } else { lsn.to_string() }
@@ -105,6 +122,20 @@ mod tests {
             assert_eq!(span(ms), text);
         }
         assert_eq!(span(90_000_000), "1 d 1 h");
+    }
+
+    #[test]
+    fn moments_are_of_the_calendar() {
+        let moments = [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399_000, "2000-02-28 23:59:59 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_200_999, "2024-03-01 00:00:00 UTC"),
+            (4_102_444_799_000, "2099-12-31 23:59:59 UTC"),
+        ];
+        for (ms, text) in moments {
+            assert_eq!(moment(ms), text);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::place::Place;
 use crate::text;
 use clap::Args;
 use serde_json::json;
-use siding::{ForkEffect, Lsn, Result};
+use siding::{ForkEffect, Lsn, ReadOnly, Result};
 
 /// Which units to list.
 #[derive(Args, Debug)]
@@ -26,16 +26,7 @@ pub(crate) struct UnitsArgs {
 
 pub(crate) fn run(args: &UnitsArgs) -> Result<bool> {
     let log = args.place.look()?;
-    let from_files = || log.units().into_iter().map(|unit| (unit, None)).collect();
-    let asked = log.in_use().then(|| owner::units(&args.place.dir));
-    let (mut units, source): (Vec<Known>, _) = match asked {
-        Some(Ok(Some(units))) => (units, "owner"),
-        Some(Err(error)) => {
-            note(format!("read from the files, without what is not durable: {error}"));
-            (from_files(), "files")
-        }
-        Some(Ok(None)) | None => (from_files(), "files"),
-    };
+    let (mut units, source) = known(&args.place, &log);
     if args.in_doubt {
         units.retain(|(unit, _)| unit.state == siding::UnitState::InDoubt);
     }
@@ -57,7 +48,22 @@ pub(crate) fn run(args: &UnitsArgs) -> Result<bool> {
     Ok(trouble.is_none())
 }
 
-fn object((unit, effect): &Known, source: &str) -> serde_json::Value {
+/// The live units, as the owner of the log knows them, if it answers, else as they stand in the
+/// files; and who told.
+pub(crate) fn known(place: &Place, log: &ReadOnly) -> (Vec<Known>, &'static str) {
+    let from_files = || log.units().into_iter().map(|unit| (unit, None)).collect();
+    match log.in_use().then(|| owner::units(&place.dir)) {
+        Some(Ok(Some(units))) => (units, "owner"),
+        Some(Err(error)) => {
+            note(format!("read from the files, without what is not durable: {error}"));
+            (from_files(), "files")
+        }
+        Some(Ok(None)) | None => (from_files(), "files"),
+    }
+}
+
+/// A unit, for programs.
+pub(crate) fn object((unit, effect): &Known, source: &str) -> serde_json::Value {
     let effect = effect.as_ref();
     let (gid, gid_hex) = text::gid_fields(&unit.gid);
     json!({

@@ -6,7 +6,7 @@ use crate::place::Place;
 use crate::text;
 use clap::Args;
 use serde_json::json;
-use siding::{ForkEffect, Lsn, Pin, PinKind, Result};
+use siding::{ForkEffect, Lsn, Pin, PinKind, ReadOnly, Result};
 
 /// Which log is kept.
 #[derive(Args, Debug)]
@@ -20,29 +20,21 @@ pub(crate) struct WhyArgs {
 }
 
 /// A pin, whoever told of it.
-struct Held {
-    kind: String,
-    owner: String,
-    unit: Option<String>,
-    lsn: u64,
-    bytes: u64,
-    age_ms: Option<u64>,
-    action: String,
-    effect: Option<ForkEffect>,
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) kind: String,
+    pub(crate) owner: String,
+    pub(crate) unit: Option<String>,
+    pub(crate) lsn: u64,
+    pub(crate) bytes: u64,
+    pub(crate) age_ms: Option<u64>,
+    pub(crate) action: String,
+    pub(crate) effect: Option<ForkEffect>,
 }
 
 pub(crate) fn run(args: &WhyArgs) -> Result<bool> {
     let log = args.place.look()?;
-    let asked = log.in_use().then(|| owner::ask(&args.place.dir, "why"));
-    let from_files = || log.why_retained().iter().map(Held::of).collect();
-    let (pins, source): (Vec<Held>, _) = match asked {
-        Some(Ok(Some(rows))) => (rows.iter().filter_map(Held::told).collect(), "owner"),
-        Some(Err(error)) => {
-            note(format!("read from the files, without what is not durable: {error}"));
-            (from_files(), "files")
-        }
-        Some(Ok(None)) | None => (from_files(), "files"),
-    };
+    let (pins, source) = held(&args.place, &log);
     let mut out = Out::new(args.place.json);
     if out.json {
         for pin in &pins {
@@ -57,6 +49,20 @@ pub(crate) fn run(args: &WhyArgs) -> Result<bool> {
         note(format!("the list ends where the log can no longer be read: {error}"));
     }
     Ok(trouble.is_none())
+}
+
+/// Every pin, as the owner of the log knows them, if it answers, else as the files tell; and who
+/// told.
+pub(crate) fn held(place: &Place, log: &ReadOnly) -> (Vec<Held>, &'static str) {
+    let from_files = || log.why_retained().iter().map(Held::of).collect();
+    match log.in_use().then(|| owner::ask(&place.dir, "why")) {
+        Some(Ok(Some(rows))) => (rows.iter().filter_map(Held::told).collect(), "owner"),
+        Some(Err(error)) => {
+            note(format!("read from the files, without what is not durable: {error}"));
+            (from_files(), "files")
+        }
+        Some(Ok(None)) | None => (from_files(), "files"),
+    }
 }
 
 impl Held {
@@ -94,7 +100,8 @@ impl Held {
         })
     }
 
-    fn object(&self, source: &str) -> serde_json::Value {
+    /// For programs.
+    pub(crate) fn object(&self, source: &str) -> serde_json::Value {
         let effect = self.effect.as_ref();
         json!({
             "kind": self.kind,

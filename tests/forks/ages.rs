@@ -102,3 +102,23 @@ fn who_writes_faster_than_the_keeper_keeps_up_does_its_work() -> Result<()> {
     assert_eq!(log.in_doubt().len(), 100);
     Ok(())
 }
+
+/// As a program does that keeps snapshots: it reports how far they go, and takes the keypoint
+/// that lets the log be trimmed, more often than one is due by itself.
+#[test]
+fn who_takes_keypoints_himself_moves_what_is_in_their_way() -> Result<()> {
+    let clock = StillClock::new();
+    let log = options(&clock).open_on(Arc::new(MemoryDisk::new()))?.finish()?;
+    stuck(&log, 100)?;
+    let mut most = 0;
+    for _ in 0..20 {
+        // Nobody else does anything.
+        most = most.max(pass(&log, &clock, 2 << 20, false)?);
+        log.keypoint()?;
+        let positions = log.positions();
+        most = most.max(positions.end.get() - positions.oldest.get());
+    }
+    assert!(most <= 3 * SEGMENT + INTERVAL, "{most} bytes were kept");
+    assert_eq!(log.in_doubt().len(), 100);
+    Ok(())
+}

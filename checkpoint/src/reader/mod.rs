@@ -7,9 +7,11 @@
 
 mod cursor;
 mod look;
+mod secondary;
 
 pub use cursor::Reading;
 pub use look::Usage;
+pub use secondary::ExtentInfo;
 
 use crate::engine::Positions;
 use crate::live::{self, UnitInfo};

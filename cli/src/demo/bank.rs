@@ -4,7 +4,8 @@
 //! branch, and writes one line of history. So at any time each balance is what the history says,
 //! and accounts, tellers and branches add up to the same.
 
-use super::count;
+use super::retained::INTERVAL;
+use super::{Plant, count};
 use clap::Args;
 use siding_kv::{Db, Options, Result, Txn};
 use std::fmt;
@@ -16,9 +17,6 @@ pub(super) const TELLERS: u32 = 10;
 
 /// What every account, teller and branch has at the start.
 pub(super) const OPENING: i64 = 1_000;
-
-/// Bytes of a segment of its log: the log shrinks by whole ones.
-const SEGMENT: u64 = 2 << 20;
 
 /// How large the bank is.
 #[derive(Args, Clone, Copy, Debug)]
@@ -32,6 +30,9 @@ pub(super) struct Bank {
     /// Branches more, for units that are left in doubt: each locks one.
     #[arg(long, hide = true, default_value_t = 0)]
     pub(super) spare: u32,
+    /// KiB of a segment of its log, which shrinks by whole ones.
+    #[arg(long, default_value_t = 1_024, value_parser = count(64, 65_536))]
+    pub(super) segment: u32,
 }
 
 /// One transfer.
@@ -142,9 +143,19 @@ impl Bank {
         self.branches + self.spare
     }
 
+    /// Bytes of a segment of its log.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        u64::from(self.segment) << 10
+    }
+
     /// How the bank's database is opened.
-    pub(super) fn options() -> Options {
-        let log = siding::Options::new().segment_size(SEGMENT).ring_size(4 << 20);
+    pub(super) fn options(&self, plant: Option<Plant>) -> Options {
+        let segment = self.segment_bytes();
+        let log = siding::Options::new()
+            .segment_size(segment)
+            .keypoint_bytes(segment * INTERVAL)
+            .ring_size(4 << 20)
+            .forks(plant != Some(Plant::Unmoved));
         Options::new().log(log).patience(Duration::from_secs(5))
     }
 

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::demo::bank::Dice;
 
-    const BANK: Bank = Bank { accounts: 100, branches: 3, spare: 1 };
+    const BANK: Bank = Bank { accounts: 100, branches: 3, spare: 1, segment: 64 };
 
     struct World {
         map: Map,

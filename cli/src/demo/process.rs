@@ -1,5 +1,6 @@
 //! The demo's side of a worker: started, listened to, killed.
 
+use super::retained::Sample;
 use super::said::Said;
 use super::worker::WorkerArgs;
 use super::{Result, acknowledged, check::Ledger};
@@ -12,11 +13,15 @@ use std::time::{Duration, Instant};
 /// How long a worker may take to open the bank.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The shortest wait for a worker's word.
+const BRIEF: Duration = Duration::from_millis(1);
+
 /// When a worker is killed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kill {
-    /// This long after it has opened the bank.
-    UnderLoad(Duration),
+    /// This long after it has opened the bank, and not before it has written so many bytes of
+    /// log: on a slow machine too something passes the units that are stuck.
+    UnderLoad(Duration, u64),
     /// This long after it was started, while it opens the bank.
     DuringRestart(Duration),
 }
@@ -43,42 +48,51 @@ impl Drop for Worker {
 }
 
 /// Lets a worker work until it is killed, and writes what it said into the ledger. `watch` is
-/// called again and again, with what is acknowledged so far.
+/// called again and again, with what is acknowledged so far, and what was kept if that is new.
 pub(super) fn work_and_kill(
     args: &WorkerArgs,
     kill: Kill,
     ledger: &mut Ledger,
     counts: &mut Counts,
-    watch: &mut dyn FnMut(u64),
+    watch: &mut dyn FnMut(u64, Option<Sample>),
 ) -> Result<()> {
     let mut worker = start(args)?;
     let started = Instant::now();
     let mut kill_at = match kill {
-        Kill::UnderLoad(_) => started + PATIENCE,
+        Kill::UnderLoad(..) => started + PATIENCE,
         Kill::DuringRestart(after) => started + after,
     };
     let mut is_open = false;
+    let mut written = Written::default();
     loop {
         let left = kill_at.saturating_duration_since(Instant::now());
-        match worker.said.recv_timeout(left.min(Duration::from_millis(50))) {
+        match worker.said.recv_timeout(left.clamp(BRIEF, Duration::from_millis(50))) {
             Ok(Said::Open) => {
                 is_open = true;
-                if let Kill::UnderLoad(after) = kill {
+                if let Kill::UnderLoad(after, _) = kill {
                     kill_at = Instant::now() + after;
                 }
             }
+            Ok(Said::Kept(sample)) => {
+                written.see(&sample);
+                watch(acknowledged(ledger), Some(sample));
+            }
             Ok(said) => note(said, ledger, counts)?,
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => break,
-            Err(RecvTimeoutError::Timeout) => watch(acknowledged(ledger)),
+            Err(RecvTimeoutError::Timeout) => watch(acknowledged(ledger), None),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(format!("a worker ended by itself: {}", worker.child.wait()?).into());
             }
         }
-        if Instant::now() >= kill_at {
+        let enough = match kill {
+            Kill::UnderLoad(_, bytes) => !is_open || written.bytes() >= bytes,
+            Kill::DuringRestart(_) => true,
+        };
+        let now = Instant::now();
+        if now >= kill_at && (enough || now >= kill_at + PATIENCE) {
             break;
         }
     }
-    if matches!(kill, Kill::UnderLoad(_)) && !is_open {
+    if matches!(kill, Kill::UnderLoad(..)) && !is_open {
         return Err(format!("a worker did not open the bank in {} s", PATIENCE.as_secs()).into());
     }
     // SIGKILL: nothing in the worker runs any more, whatever it was doing.
@@ -86,10 +100,31 @@ pub(super) fn work_and_kill(
     worker.child.wait()?;
     // What it had said by then is in the pipe.
     while let Ok(said) = worker.said.recv() {
-        note(said, ledger, counts)?;
+        match said {
+            Said::Kept(sample) => watch(acknowledged(ledger), Some(sample)),
+            said => note(said, ledger, counts)?,
+        }
     }
-    watch(acknowledged(ledger));
+    watch(acknowledged(ledger), None);
     Ok(())
+}
+
+/// What a worker has written.
+#[derive(Default)]
+struct Written {
+    first: Option<u64>,
+    last: u64,
+}
+
+impl Written {
+    fn see(&mut self, sample: &Sample) {
+        self.first = self.first.or(Some(sample.end));
+        self.last = sample.end;
+    }
+
+    fn bytes(&self) -> u64 {
+        self.first.map_or(0, |first| self.last.saturating_sub(first))
+    }
 }
 
 /// What a call returns, and the milliseconds it took.
@@ -101,7 +136,7 @@ pub(super) fn timed<T>(call: impl FnOnce() -> T) -> (T, u64) {
 
 fn note(said: Said, ledger: &mut Ledger, counts: &mut Counts) -> Result<()> {
     match said {
-        Said::Open => {}
+        Said::Open | Said::Kept(_) => {}
         Said::Committed(transfer) => drop(ledger.committed.insert(transfer.id, transfer)),
         Said::Prepared(transfer) => {
             let gid = super::bank::left_gid(transfer.id);
@@ -122,6 +157,7 @@ fn start(args: &WorkerArgs) -> Result<Worker> {
         ("--accounts", u64::from(args.bank.accounts)),
         ("--branches", u64::from(args.bank.branches)),
         ("--spare", u64::from(args.bank.spare)),
+        ("--segment", u64::from(args.bank.segment)),
         ("--round", u64::from(args.round)),
         ("--threads", u64::from(args.threads)),
         ("--doubts", u64::from(args.doubts)),

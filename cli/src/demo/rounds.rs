@@ -1,15 +1,24 @@
 //! The course of the demo: work, kill, restart, check, again; then decide what is in doubt.
 
-use super::bank::{Bank, Dice, account_key, is_stray, left_gid};
+use super::bank::{Dice, account_key, is_stray, left_gid};
 use super::check::{self, Doubt, Findings, Ledger};
 use super::process::{Counts, Kill, timed, work_and_kill};
+use super::retained::{History, Sample};
 use super::show::{Row, Show, Sum};
 use super::worker::WorkerArgs;
 use super::{DemoArgs, Result, acknowledged};
 use siding::{Kind, Outcome};
-use siding_kv::{Db, Error, log_dir};
+use siding_kv::{Db, Error, Options, log_dir};
 use std::path::Path;
 use std::time::Duration;
+
+/// Segments of log that each kill under load lets pass at least.
+const PASSING: u64 = 4;
+
+/// Looks at what is kept of which one is shown: four or so before each kill.
+fn looks_a_line(args: &DemoArgs) -> u32 {
+    (args.millis / 200).max(1)
+}
 
 /// The state of a demo.
 struct Demo<'a> {
@@ -22,6 +31,7 @@ struct Demo<'a> {
     workers: u32,
     kills: u32,
     restart_ms_max: u64,
+    history: History,
     show: Show,
 }
 
@@ -34,7 +44,7 @@ struct Opened {
 
 /// Runs it. True: nothing was found.
 pub(super) fn run(args: &DemoArgs, dir: &Path) -> Result<bool> {
-    let db = Bank::options().open(dir)?;
+    let db = args.bank.options(args.plant).open(dir)?;
     args.bank.found(&db)?;
     db.snapshot()?;
     db.close()?;
@@ -49,6 +59,7 @@ pub(super) fn run(args: &DemoArgs, dir: &Path) -> Result<bool> {
         workers: 0,
         kills: 0,
         restart_ms_max: 0,
+        history: History::new(args.bank.segment_bytes()),
         show,
     };
     for round in 0..args.kills {
@@ -69,15 +80,17 @@ impl Demo<'_> {
     fn round(&mut self, round: u32) -> Result<Opened> {
         let half = self.args.millis / 2;
         let load = Duration::from_millis((half + self.dice.below(half)).into());
-        self.kill(Kill::UnderLoad(load), round * self.args.doubts, self.args.doubts)?;
+        let load = Kill::UnderLoad(load, PASSING * self.args.bank.segment_bytes());
+        self.kill(load, round, self.args.doubts)?;
         if round % 2 == 1 {
             let soon = Duration::from_millis(self.dice.below(40).into());
-            self.kill(Kill::DuringRestart(soon), 0, 0)?;
+            self.kill(Kill::DuringRestart(soon), round, 0)?;
         }
-        self.restart(&(round + 1).to_string())
+        self.restart(round, &(round + 1).to_string())
     }
 
-    fn kill(&mut self, kill: Kill, first_spare: u32, doubts: u32) -> Result<()> {
+    fn kill(&mut self, kill: Kill, round: u32, doubts: u32) -> Result<()> {
+        let first_spare = if doubts == 0 { 0 } else { round * doubts };
         let worker = WorkerArgs {
             dir: self.dir.to_owned(),
             bank: self.args.bank,
@@ -89,20 +102,34 @@ impl Demo<'_> {
             plant: self.args.plant,
         };
         self.workers += 1;
-        let show = &self.show;
+        let (show, history, each) = (&self.show, &mut self.history, looks_a_line(self.args));
+        let mut looks = 0;
+        let mut watch = |acknowledged, sample: Option<Sample>| {
+            show.progress(acknowledged);
+            let Some(sample) = sample else { return };
+            history.add(round, sample);
+            looks += 1;
+            if looks % each == 0 {
+                show.sample(acknowledged, &sample);
+            }
+        };
         let (ledger, counts) = (&mut self.ledger, &mut self.counts);
-        work_and_kill(&worker, kill, ledger, counts, &mut |acks| show.progress(acks))?;
+        work_and_kill(&worker, kill, ledger, counts, &mut watch)?;
         self.kills += 1;
         Ok(())
     }
 
     /// Opens the bank, looks at everything, and shows what was found.
-    fn restart(&mut self, name: &str) -> Result<Opened> {
-        let (db, restart_ms) = timed(|| Bank::options().open(self.dir));
+    fn restart(&mut self, round: u32, name: &str) -> Result<Opened> {
+        let options: Options = self.args.bank.options(self.args.plant);
+        let (db, restart_ms) = timed(|| options.open(self.dir));
         let db = db?;
         self.restart_ms_max = self.restart_ms_max.max(restart_ms);
         let doubts = look_at_doubts(&db)?;
-        let findings = db.view(|map| check::check(&self.args.bank, map, &doubts, &self.ledger));
+        let mut findings = db.view(|map| check::check(&self.args.bank, map, &doubts, &self.ledger));
+        let sample = Sample::look(&db, self.dir)?;
+        self.history.add(round, sample);
+        findings.wrong.extend(self.history.findings());
         self.show.row(&Row {
             name,
             kills: self.kills,
@@ -112,7 +139,7 @@ impl Demo<'_> {
             in_doubt: doubts.len(),
             redone: db.report().redone,
             restart_ms,
-            kept: kept(&db),
+            sample,
         });
         if findings.none() {
             self.settle_strays(&db, &doubts)?;
@@ -143,7 +170,7 @@ impl Demo<'_> {
         db.snapshot()?;
         db.snapshot()?;
         let mut decided = Decided { in_doubt: self.ledger.in_doubt.len(), ..Decided::default() };
-        decided.kept_in_doubt = kept(db);
+        decided.kept = Sample::look(db, self.dir)?;
         for (count, (gid, transfer)) in std::mem::take(&mut self.ledger.in_doubt).iter().enumerate()
         {
             match count % 4 {
@@ -163,16 +190,18 @@ impl Demo<'_> {
         db.snapshot()?;
         db.close()?;
         drop(opened);
-        let again = self.restart("decided")?;
+        let again = self.restart(self.args.kills, "decided")?;
         self.sum_up(again, Some(decided))
     }
 
     fn sum_up(&mut self, opened: Opened, decided: Option<Decided>) -> Result<bool> {
         let Opened { db, findings, doubts } = opened;
-        let kept = kept(&db);
+        // Extents are freed in the background, once the first look at their files is over.
+        db.log().tick();
+        let after = Sample::look(&db, self.dir)?;
         let decided = decided.unwrap_or(Decided {
             in_doubt: doubts.len(),
-            kept_in_doubt: kept,
+            kept: after,
             ..Decided::default()
         });
         self.show.sum(&Sum {
@@ -183,7 +212,8 @@ impl Demo<'_> {
             counts: self.counts,
             restart_ms_max: self.restart_ms_max,
             decided,
-            kept,
+            after,
+            history: &self.history,
         });
         db.close()?;
         Ok(findings.none())
@@ -196,13 +226,8 @@ pub(super) struct Decided {
     pub(super) in_doubt: usize,
     pub(super) committed: usize,
     pub(super) backed_out: usize,
-    /// Bytes of log that were kept while they were in doubt.
-    pub(super) kept_in_doubt: u64,
-}
-
-fn kept(db: &Db) -> u64 {
-    let positions = db.log().positions();
-    positions.end.since(positions.oldest)
+    /// What was kept while they were in doubt, at the end.
+    pub(super) kept: Sample,
 }
 
 /// Every unit in doubt: its records along the chain, what it will change, whether it is locked.

@@ -1,6 +1,7 @@
 //! What a worker says to the demo, one line each, as soon as it is true and never before.
 
 use super::bank::Transfer;
+use super::retained::Sample;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -20,6 +21,8 @@ pub(super) enum Said {
     TurnedAway,
     /// A snapshot was taken.
     Snapshot,
+    /// So much log is kept.
+    Kept(Sample),
     /// The worker cannot go on.
     Failed(String),
 }
@@ -33,6 +36,7 @@ impl Said {
             Self::BackedOut(id) => format!("backed-out {id:016x}\n"),
             Self::TurnedAway => "turned-away\n".to_owned(),
             Self::Snapshot => "snapshot\n".to_owned(),
+            Self::Kept(sample) => format!("kept {sample}\n"),
             Self::Failed(why) => {
                 let why: String = why.chars().filter(|it| *it != '\n').take(800).collect();
                 format!("failed {why}\n")
@@ -50,6 +54,7 @@ impl Said {
             "backed-out" => Self::BackedOut(u64::from_str_radix(rest, 16).ok()?),
             "turned-away" => Self::TurnedAway,
             "snapshot" => Self::Snapshot,
+            "kept" => Self::Kept(rest.parse().ok()?),
             "failed" => Self::Failed(rest.to_owned()),
             _ => return None,
         })
@@ -87,6 +92,7 @@ mod tests {
             Said::BackedOut(7),
             Said::TurnedAway,
             Said::Snapshot,
+            Said::Kept(Sample::default()),
             Said::Failed("the disk is full".into()),
         ];
         for said in all {

@@ -3,6 +3,7 @@
 use super::DemoArgs;
 use super::check::Findings;
 use super::process::Counts;
+use super::retained::{History, Sample};
 use super::rounds::Decided;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -21,7 +22,7 @@ pub(super) struct Row<'a> {
     pub(super) in_doubt: usize,
     pub(super) redone: u64,
     pub(super) restart_ms: u64,
-    pub(super) kept: u64,
+    pub(super) sample: Sample,
 }
 
 /// All of it.
@@ -33,7 +34,8 @@ pub(super) struct Sum<'a> {
     pub(super) counts: Counts,
     pub(super) restart_ms_max: u64,
     pub(super) decided: Decided,
-    pub(super) kept: u64,
+    pub(super) after: Sample,
+    pub(super) history: &'a History,
 }
 
 /// Where it is shown.
@@ -92,14 +94,17 @@ impl Show {
                 "in_doubt": row.in_doubt,
                 "redone": row.redone,
                 "restart_ms": row.restart_ms,
-                "retained_main_bytes": row.kept,
+                "retained_main_bytes": row.sample.main,
+                "retained_secondary_bytes": row.sample.secondary,
+                "redo_lag_bytes": row.sample.lag,
+                "moves": row.sample.moves,
             });
             println!("{line}");
             return;
         }
         self.bar.suspend(|| {
             println!(
-                "{:>8} {:>6} {:>13} {:>8} {:>6} {:>6} {:>6} {:>9} {:>8} {:>8} ms {:>11}",
+                "{:>8} {:>5} {:>12} {:>7} {:>4} {:>4} {:>5} {:>8} {:>7} {:>8} {}",
                 row.name,
                 row.kills,
                 grouped(row.acknowledged),
@@ -109,10 +114,18 @@ impl Show {
                 wrong,
                 row.in_doubt,
                 grouped(row.redone),
-                grouped(row.restart_ms),
-                bytes(row.kept),
+                format!("{} ms", grouped(row.restart_ms)),
+                kept(&row.sample),
             );
         });
+    }
+
+    /// A moment of a round; programs get them all in the end.
+    pub(super) fn sample(&self, acknowledged: u64, sample: &Sample) {
+        if !self.json {
+            let acknowledged = grouped(acknowledged);
+            self.bar.suspend(|| println!("{acknowledged:>27} {:>78}", kept(sample)));
+        }
     }
 
     /// The end. The last line with `--json` is a contract for scripts.
@@ -134,10 +147,16 @@ impl Show {
             "half": found.half.len(),
             "in_doubt": sum.decided.in_doubt,
             "kills": sum.kills,
-            "retained_main_bytes": sum.decided.kept_in_doubt,
-            // Nothing is moved to a secondary log yet.
-            "retained_secondary_bytes": 0,
-            "retained_main_bytes_after": sum.kept,
+            "retained_main_bytes": sum.decided.kept.main,
+            "retained_secondary_bytes": sum.decided.kept.secondary,
+            "retained_main_bytes_after": sum.after.main,
+            "retained_secondary_bytes_after": sum.after.secondary,
+            "retained_main_bytes_max": sum.history.most().main,
+            "held_by_units_bytes_max": sum.history.most_held(),
+            "flat": sum.history.is_flat(),
+            "moves": sum.decided.kept.moves,
+            "segment_bytes": sum.history.segment(),
+            "retained": sum.history.told().iter().map(moment).collect::<Vec<_>>(),
             "undead": found.undead.len(),
             "wrong": found.wrong.len(),
             "unacknowledged": found.unacknowledged,
@@ -183,14 +202,61 @@ impl Show {
         );
         let turned_away = grouped(sum.counts.turned_away);
         println!("{turned_away} transfers met a lock of a unit in doubt, and were turned away.");
-        let (before, after) = (bytes(decided.kept_in_doubt), bytes(sum.kept));
-        println!("Log kept while units were in doubt: {before}; at the end: {after}.");
+        tell_flat(sum);
         println!("The log lies in {}.", self.log.display());
     }
 }
 
-const HEAD: &str = "   after  kills  acknowledged  unheard   lost   half  wrong  in doubt   \
-                    redone     restart    log kept";
+const HEAD: &str = "   after kills acknowledged unheard lost half wrong in doubt  redone  \
+                    restart   main log  secondary  moves";
+
+/// What is kept, in the last columns.
+fn kept(sample: &Sample) -> String {
+    let (main, secondary) = (bytes(sample.main), bytes(sample.secondary));
+    format!("{main:>10} {secondary:>10} {:>6}", grouped(sample.moves))
+}
+
+/// A moment, for programs.
+fn moment((round, sample): &(u32, Sample)) -> serde_json::Value {
+    json!({
+        "round": round,
+        "end": sample.end,
+        "main": sample.main,
+        "redo_lag": sample.lag,
+        "since_keypoint": sample.since,
+        "secondary": sample.secondary,
+        "moves": sample.moves,
+    })
+}
+
+/// Whether what was kept stayed flat.
+fn tell_flat(sum: &Sum<'_>) {
+    let (history, kept) = (sum.history, sum.decided.kept);
+    let (most, segment) = (history.most(), history.segment());
+    let verdict = if history.is_flat() { "stayed flat" } else { "DID NOT STAY FLAT" };
+    let passed = bytes(kept.end);
+    println!(
+        "Retained log {verdict} while {passed} passed {} stuck units, which were moved {} times:",
+        sum.decided.in_doubt,
+        grouped(kept.moves),
+    );
+    println!(
+        "  at most {} of main log, {} segments of {}: of that {} behind the last keypoint,",
+        bytes(most.main),
+        most.main.div_ceil(segment.max(1)),
+        bytes(segment),
+        bytes(most.since),
+    );
+    println!(
+        "  and {} in front of it for the bank's older snapshot. Units held {} at most.",
+        bytes(most.lag),
+        bytes(history.most_held()),
+    );
+    let (main, secondary) = (bytes(kept.main), bytes(kept.secondary));
+    println!("  With all of them in doubt: {main} and {secondary} of secondary log;");
+    let (main, secondary) = (bytes(sum.after.main), bytes(sum.after.secondary));
+    println!("  decided: {main} and {secondary}.");
+}
 
 fn count(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)

@@ -5,16 +5,25 @@ use super::bank::{
     Bank, Dice, Transfer, branch_key, carry_out, carry_out_with_a_detour, left_gid, numbered,
     two_phase_gid,
 };
+use super::retained::Sample;
 use super::said::{Said, Voice};
 use clap::Args;
 use siding::Lsn;
 use siding_kv::{Db, Error, Result, Txn};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// A snapshot is taken after this many bytes of log.
-const SNAPSHOT_BYTES: u64 = 4 << 20;
+/// A snapshot is taken after this many segments of log.
+const SNAPSHOT: u64 = 2;
+
+/// So many segments behind the last snapshot's redo position transfers wait for the next one:
+/// what a restart has to redo is bounded, however fast the machine is.
+const AHEAD: u64 = 4;
+
+/// Between two looks at how much log is kept.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a worker is told.
 #[derive(Args, Clone, Debug)]
@@ -66,7 +75,7 @@ impl From<std::io::Error> for Stop {
 /// Works until it is killed, or cannot go on.
 pub(super) fn run(args: &WorkerArgs) -> ! {
     let Ok(voice) = Voice::new() else { std::process::exit(3) };
-    match Bank::options().open(&args.dir) {
+    match args.bank.options(args.plant).open(&args.dir) {
         Ok(db) => work(args, &db, &voice),
         Err(error) => give_up(&voice, error.into()),
     }
@@ -76,13 +85,16 @@ fn work(args: &WorkerArgs, db: &Db, voice: &Voice) -> ! {
     if let Err(unheard) = voice.say(&Said::Open) {
         give_up(voice, unheard.into());
     }
+    let ahead = Ahead::new(args, db);
+    let ahead = &ahead;
     thread::scope(|scope| -> ! {
         for number in 0..args.threads {
-            let mut teller = Teller::new(args, db, voice, number);
+            let mut teller = Teller::new(args, db, voice, ahead, number);
             scope.spawn(move || give_up(voice, teller.work()));
         }
         scope.spawn(move || give_up(voice, leave_in_doubt(args, db, voice)));
-        give_up(voice, take_snapshots(db, voice))
+        scope.spawn(move || give_up(voice, tell_what_is_kept(args, db, voice)));
+        give_up(voice, take_snapshots(db, voice, ahead))
     })
 }
 
@@ -95,24 +107,55 @@ fn give_up(voice: &Voice, why: Stop) -> ! {
     std::process::exit(3)
 }
 
+/// How far the log is ahead of the last snapshot.
+struct Ahead {
+    segment: u64,
+    /// The redo position of the last snapshot.
+    snapshot: AtomicU64,
+}
+
+impl Ahead {
+    fn new(args: &WorkerArgs, db: &Db) -> Self {
+        let snapshot = AtomicU64::new(db.report().redo.get());
+        Self { segment: args.bank.segment_bytes(), snapshot }
+    }
+
+    /// Whether it is ahead by so many segments.
+    fn by(&self, db: &Db, segments: u64) -> bool {
+        let snapshot = Lsn::new(self.snapshot.load(Ordering::Relaxed));
+        let end = db.log().positions().end;
+        end.since(snapshot.min(end)) >= self.segment * segments
+    }
+}
+
 /// One thread's work.
 struct Teller<'a> {
     args: &'a WorkerArgs,
     db: &'a Db,
     voice: &'a Voice,
+    ahead: &'a Ahead,
     number: u32,
     dice: Dice,
 }
 
 impl<'a> Teller<'a> {
-    fn new(args: &'a WorkerArgs, db: &'a Db, voice: &'a Voice, number: u32) -> Self {
+    fn new(
+        args: &'a WorkerArgs,
+        db: &'a Db,
+        voice: &'a Voice,
+        ahead: &'a Ahead,
+        number: u32,
+    ) -> Self {
         let dice = Dice::new(args.seed ^ (u64::from(number) << 32));
-        Self { args, db, voice, number, dice }
+        Self { args, db, voice, ahead, number, dice }
     }
 
     fn work(&mut self) -> Stop {
         let mut count = 0;
         loop {
+            while self.ahead.by(self.db, AHEAD) {
+                thread::sleep(Duration::from_millis(1));
+            }
             let id = numbered(self.args.round, self.number, count);
             let transfer = self.args.bank.transfer(id, &mut self.dice);
             let made = match self.make(&transfer) {
@@ -200,12 +243,11 @@ fn prepare(db: &Db, transfer: &Transfer, plant: Option<Plant>) -> Result<()> {
 }
 
 /// Keeps the log small while everybody works.
-fn take_snapshots(db: &Db, voice: &Voice) -> Stop {
-    let mut last = Lsn::ZERO;
+fn take_snapshots(db: &Db, voice: &Voice, ahead: &Ahead) -> Stop {
     loop {
-        if db.log().positions().end.since(last) >= SNAPSHOT_BYTES {
+        if ahead.by(db, SNAPSHOT) {
             match db.snapshot() {
-                Ok(taken) => last = taken.redo,
+                Ok(taken) => ahead.snapshot.store(taken.redo.get(), Ordering::Relaxed),
                 Err(error) => return error.into(),
             }
             if let Err(unheard) = voice.say(&Said::Snapshot) {
@@ -213,5 +255,20 @@ fn take_snapshots(db: &Db, voice: &Voice) -> Stop {
             }
         }
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Looks again and again at how much log is kept.
+fn tell_what_is_kept(args: &WorkerArgs, db: &Db, voice: &Voice) -> Stop {
+    loop {
+        match Sample::look(db, &args.dir) {
+            Ok(sample) => {
+                if let Err(unheard) = voice.say(&Said::Kept(sample)) {
+                    return unheard.into();
+                }
+            }
+            Err(error) => return Error::Log(error).into(),
+        }
+        thread::sleep(LOOK);
     }
 }

@@ -4,5 +4,6 @@
 
 mod forking;
 mod reading;
+mod report;
 mod support;
 mod writing;

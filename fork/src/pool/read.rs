@@ -5,7 +5,7 @@ use siding_wal::chain::Copies;
 use siding_wal::disk::{ALIGNMENT, AlignedBuf, LogFile};
 use siding_wal::format::{
     EXTENT_ALIGN, EXTENT_FILE_HEADER_LEN, EXTENT_HEAD_LEN, Extent, ExtentFileHeader, ExtentHead,
-    ExtentPlace, Malformed, SPtr, extent_file_name, size, wide,
+    ExtentPlace, Malformed, SPtr, extent_file_name, parse_extent_name, size, wide,
 };
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::io;
@@ -50,6 +50,19 @@ impl Copies for Pool {
 }
 
 impl Pool {
+    /// The extent files there are and their bytes, by name, whosever they are.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be listed.
+    pub fn list_files(&self) -> Result<Vec<(String, u64)>> {
+        let names = self.disk.list().map_err(|cause| self.cannot_list(cause))?;
+        let mut files: Vec<_> =
+            names.into_iter().filter(|(name, _)| parse_extent_name(name).is_some()).collect();
+        files.sort();
+        Ok(files)
+    }
+
     /// Keeps in mind what is wrong with an extent that is needed.
     fn note(&self, unit: u64, at: SPtr, error: &Error, from: Option<Lsn>, upto: Option<Lsn>) {
         let mut state = self.state();
