@@ -65,6 +65,14 @@ mod found {
             Bug::CompactFreeEarly => ("fork_compacted", OneCrash, 500),
             Bug::EndDropsForkPin => ("fork_not_durable", OneCrash, 400),
             Bug::FreeAtEndNotAtRedo => ("fork_and_commit", OneCrash, 200),
+            Bug::NaiveCut => ("fork_frees", OneCrash, 200),
+            Bug::NaiveCutTrim => ("fork_frees", OneCrash, 200),
+            Bug::CopyNotDurable => ("fork_of_the_durable", OneCrash, 200),
+            Bug::PartialForgetsRest => ("fork_partly", OneCrash, 200),
+            Bug::MoveForgetsAppends => ("fork_while_appending", OneCrash, 200),
+            Bug::KeypointForgetsCopies => ("fork_in_doubt", OneCrash, 200),
+            Bug::SweepForgetsRedo => ("fork_and_commit", OneCrash, 200),
+            Bug::SweepLeavesOrphans => ("fork_in_doubt", OneCrash, 200),
         }
     }
 

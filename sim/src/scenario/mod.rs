@@ -7,6 +7,7 @@
 mod check;
 mod forks;
 mod look;
+mod meanwhile;
 mod plug;
 mod repeat;
 mod restart;

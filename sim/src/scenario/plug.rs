@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What somebody else does while the disk is busy.
 pub(super) type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// A moment when the disk is busy: a durable write to a file, or (true) a sync of it.
+/// A moment when the disk is busy: a durable write to a file whose name ends so, or (true) a sync
+/// of it.
 pub(super) type Moment = (&'static str, bool);
 
 struct Shared {
@@ -69,7 +70,7 @@ impl Plug {
 
     fn busy(&self, moment: (&str, bool)) {
         match self.take_meanwhile() {
-            Some((of, act)) if of == moment => act(),
+            Some((of, act)) if moment.0.ends_with(of.0) && moment.1 == of.1 => act(),
             other => {
                 *self.0.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = other;
             }

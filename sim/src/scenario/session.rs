@@ -1,7 +1,7 @@
 //! One embedder of a log on a simulated disk: does what it is told, and tells the oracle.
 
 use super::look::look;
-use super::plug::{Moment, Plug};
+use super::plug::Plug;
 use crate::oracle::{Kept, Model, Seen, What};
 use crate::{Clock, SimDisk, Trouble};
 use siding::{
@@ -24,9 +24,9 @@ pub(super) struct Setup {
 
 /// A unit of work, and how many records it has.
 pub(super) struct Work {
-    unit: Option<UnitOfWork>,
+    pub(super) unit: Option<UnitOfWork>,
     pub(super) id: u64,
-    records: u32,
+    pub(super) records: u32,
     process: Process,
 }
 
@@ -69,11 +69,11 @@ pub(super) struct Session {
     disk: Arc<SimDisk>,
     pub(super) setup: Setup,
     pub(super) clock: Clock,
-    plug: Plug,
+    pub(super) plug: Plug,
     log: Option<Log>,
     dropped: Arc<Mutex<Vec<u64>>>,
-    /// Units that other threads committed, and behind which position.
-    late: Arc<Mutex<Vec<(u64, Lsn)>>>,
+    /// What other threads told units, and behind which position that stands.
+    pub(super) late: Arc<Mutex<Vec<(u64, Lsn, What)>>>,
     pub(super) model: Model,
 }
 
@@ -313,31 +313,10 @@ impl Session {
         Ok(next)
     }
 
-    /// Another thread does the background work at that moment.
-    pub(super) fn tick_meanwhile(&mut self, moment: Moment) -> Result<()> {
-        let log = self.log()?.clone();
-        self.plug.meanwhile(moment, Box::new(move || log.tick()));
-        Ok(())
-    }
-
-    /// Another thread commits the unit, not durably, at that moment.
-    pub(super) fn commit_meanwhile(&mut self, moment: Moment, work: Work) -> Result<()> {
-        let ((id, unit), late) = (self.take(work)?, Arc::clone(&self.late));
-        let commit = move || {
-            // What is refused is backed out by the next restart.
-            let next = unit.commit().map_or(Lsn::ZERO, |next| next);
-            late.lock().unwrap_or_else(PoisonError::into_inner).push((id, next));
-        };
-        self.plug.meanwhile(moment, Box::new(commit));
-        Ok(())
-    }
-
     /// Takes note of what other threads did, and of what was dropped.
-    fn learn(&mut self) {
+    pub(super) fn learn(&mut self) {
         let late = self.late.lock().unwrap_or_else(PoisonError::into_inner).split_off(0);
-        for (unit, next) in late {
-            let refused = next.is_zero();
-            let what = if refused { What::Undoing } else { What::Decide(Outcome::Commit, true) };
+        for (unit, next, what) in late {
             self.model.note(unit, next, what);
         }
         let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner).split_off(0);
@@ -367,7 +346,7 @@ impl Session {
         Ok(())
     }
 
-    fn take(&self, work: Work) -> Result<(u64, UnitOfWork)> {
+    pub(super) fn take(&self, work: Work) -> Result<(u64, UnitOfWork)> {
         let (id, unit) = work.take();
         Ok((id, unit.ok_or_else(|| Trouble::broken("the unit is gone"))?))
     }
