@@ -1,5 +1,6 @@
 //! Units that are moved to the secondary log, once and again, and end there.
 
+use super::invariants::l1_moved_units_hold_nothing;
 use super::restart::doubt;
 use super::session::{Result, Session};
 use super::{Scenario, fill, young};
@@ -217,22 +218,13 @@ fn frees(session: &mut Session) -> Result<()> {
     for _ in 0..2 {
         next_segment(session)?;
     }
-    freed(session)?;
+    l1_moved_units_hold_nothing(session)?;
     session.kill();
     session.open()?;
     let doubt = doubt(session)?;
     session.resolve(doubt, Outcome::Commit)?;
     session.kill();
     Ok(())
-}
-
-/// Where every move was made, nothing is kept that the last keypoint does not need.
-fn freed(session: &Session) -> Result<()> {
-    let now = session.log()?.positions();
-    let segment = session.setup.segment;
-    let needed = now.keypoint_begin.min(now.redo).get() / segment;
-    let fine = now.oldest.get() / segment >= needed || session.disk().troubles() > 0;
-    Trouble::unless(fine, || format!("units that were moved hold the log: {now:?}"))
 }
 
 fn while_appending(session: &mut Session) -> Result<()> {

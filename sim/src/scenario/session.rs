@@ -1,7 +1,9 @@
 //! One embedder of a log on a simulated disk: does what it is told, and tells the oracle.
 
+use super::invariants::{self, Watch};
 use super::look::look;
 use super::plug::Plug;
+use crate::disk::Crash;
 use crate::oracle::{Kept, Model, Seen, What};
 use crate::{Clock, SimDisk, Trouble};
 use siding::{
@@ -20,6 +22,8 @@ pub(super) struct Setup {
     pub(super) segment: u64,
     pub(super) ring: usize,
     pub(super) max_log: Option<u64>,
+    /// Whether units are moved to the secondary log.
+    pub(super) moves: bool,
 }
 
 /// A unit of work, and how many records it has.
@@ -75,13 +79,15 @@ pub(super) struct Session {
     /// What other threads told units, and behind which position that stands.
     pub(super) late: Arc<Mutex<Vec<(u64, Lsn, What)>>>,
     pub(super) model: Model,
+    /// What invariants compare with.
+    pub(super) watch: Watch,
 }
 
 impl Session {
     pub(super) fn new(disk: Arc<SimDisk>, setup: Setup, model: Model) -> Self {
         let (plug, clock) = (Plug::new(&disk), Clock::new(1_700_000_000_000));
         let (dropped, late) = Default::default();
-        Self { disk, setup, clock, plug, log: None, dropped, late, model }
+        Self { disk, setup, clock, plug, log: None, dropped, late, model, watch: Watch::default() }
     }
 
     pub(super) fn disk(&self) -> &Arc<SimDisk> {
@@ -98,6 +104,7 @@ impl Session {
             .ring_size(self.setup.ring)
             .discipline(self.setup.discipline)
             .durability(self.setup.durability)
+            .forks(self.setup.moves)
             .undo(|record| Ok(record.payload().to_vec()))
             .without_threads(Arc::new(self.clock.clone()));
         match self.setup.max_log {
@@ -125,6 +132,9 @@ impl Session {
         self.plug = Plug::new(&self.disk);
         let closed = std::mem::take(&mut self.model.closed);
         let recovery = self.options().open_on(Arc::new(self.plug.clone()))?;
+        invariants::i8_restart_reads_no_copies(&self.plug)?;
+        let at = (self.model.kept.keypoint, self.setup.segment);
+        invariants::l3_restart_scans_from_the_keypoint(at, &recovery)?;
         Trouble::unless(!closed || recovery.report().clean, || {
             format!("the log was closed, and the open says {:?}", recovery.report())
         })?;
@@ -191,7 +201,7 @@ impl Session {
     }
 
     /// Takes the log at its word about what is durable, and about its positions.
-    fn keep(&mut self) -> Result<()> {
+    pub(super) fn keep(&mut self) -> Result<()> {
         self.learn();
         let now = self.log()?.positions();
         self.model.acknowledge(now.durable);
@@ -209,7 +219,7 @@ impl Session {
     }
 
     /// What the log says is durable now.
-    fn heed(&mut self) {
+    pub(super) fn heed(&mut self) {
         self.learn();
         if let Some(log) = &self.log {
             self.model.acknowledge(log.positions().durable);
@@ -221,6 +231,13 @@ impl Session {
         self.plug.pull();
         self.learn();
         self.log = None;
+        self.watch = Watch::default();
+    }
+
+    /// The process is killed and the power goes.
+    pub(super) fn power_cut(&mut self, survives: Crash) {
+        self.kill();
+        self.disk = Arc::new(self.disk.crash(survives));
     }
 
     /// Closes the log cleanly.
@@ -383,6 +400,10 @@ impl Session {
         let end = self.end();
         let decided = self.decided(id, what, answer.map(|decided| (decided, end)))?;
         self.model.acknowledge(end);
+        if self.repeats() && outcome == Outcome::BackOut {
+            // The log undoes it when it comes to that.
+            self.model.note(id, end, What::Undoing);
+        }
         Ok(decided)
     }
 
@@ -440,6 +461,9 @@ impl Session {
 
     /// Moves a unit. A disk that fails may keep it where it is; the log goes on.
     pub(super) fn fork(&mut self, unit: u64) -> Result<()> {
+        if !self.setup.moves {
+            return Ok(());
+        }
         let log = self.log()?;
         match log.fork(unit) {
             Ok(_) => Ok(()),
