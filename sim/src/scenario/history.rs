@@ -77,9 +77,10 @@ pub struct History {
 pub struct Told {
     /// What each restart answered, that at the end included.
     pub answers: Vec<Answer>,
-    /// Bytes of main log that were kept, after each call.
-    pub retained: Vec<u64>,
-    /// Fork records, at least.
+    /// Bytes of main log that are kept at the end, once everything is stored and a keypoint says
+    /// so.
+    pub retained: u64,
+    /// Orders to move.
     pub moves: u64,
 }
 
@@ -164,8 +165,6 @@ fn answer(seen: &Seen) -> Answer {
 impl Life<'_> {
     fn step(&mut self, op: Op) -> Result<()> {
         self.apply(op)?;
-        let positions = self.session.log()?.positions();
-        self.told.retained.push(positions.end.get() - positions.oldest.get());
         invariants::hold(self.session)
     }
 
@@ -314,9 +313,6 @@ impl Life<'_> {
 
     /// L1, and what has to be done for it.
     fn l1(&mut self) -> Result<()> {
-        if !self.session.setup.moves {
-            return Ok(());
-        }
         let units = self.session.log()?.units();
         for unit in units.iter().filter(|unit| !unit.head.is_zero()) {
             self.session.fork(unit.unit)?;
@@ -324,6 +320,11 @@ impl Life<'_> {
         self.session.store(self.session.model.durable());
         self.session.redo_from()?;
         self.session.keypoint()?;
+        let positions = self.session.log()?.positions();
+        self.told.retained = positions.end.get() - positions.oldest.get();
+        if !self.session.setup.moves {
+            return Ok(());
+        }
         invariants::l1_moved_units_hold_nothing(self.session)
     }
 }

@@ -18,6 +18,10 @@ pub(super) struct Watch {
 
 /// Everything that can be asked at any time. I5 and I6 are asked by [`Session::keep`].
 pub(super) fn hold(session: &mut Session) -> Result<()> {
+    if session.log()?.is_failed().is_some() {
+        // What it says of its positions it could not write down.
+        return Ok(());
+    }
     session.keep()?;
     let log = session.log()?;
     let (now, units) = (log.positions(), log.units());
