@@ -231,7 +231,7 @@ impl Move {
             Task::Whole | Task::Compact => Lsn::MAX,
         };
         if header.kind != Kind::Fork {
-            if lsn <= upto && lsn < self.durable {
+            if lsn <= upto && (lsn < self.durable || seeded!(CopyNotDurable)) {
                 self.lsns.push_front(lsn);
             } else {
                 self.successor = Some(lsn);

@@ -10,21 +10,63 @@ use std::sync::Arc;
 
 #[derive(Arbitrary, Debug)]
 enum Op {
-    Append { unit: u8, len: u16 },
-    AppendMore { unit: u8, len: u16 },
-    Savepoint { unit: u8 },
-    RollBack { unit: u8 },
-    Commit { unit: u8 },
-    Submit { unit: u8, wait: bool },
-    Prepare { unit: u8 },
-    Decide { unit: u8 },
-    BackOut { unit: u8 },
-    Drop { unit: u8 },
-    Resolve { doubt: u8, commit: bool, end: bool },
-    End { decided: u8 },
-    Redo { back: u8 },
+    Append {
+        unit: u8,
+        len: u16,
+    },
+    AppendMore {
+        unit: u8,
+        len: u16,
+    },
+    Savepoint {
+        unit: u8,
+    },
+    RollBack {
+        unit: u8,
+    },
+    Commit {
+        unit: u8,
+    },
+    Submit {
+        unit: u8,
+        wait: bool,
+    },
+    Prepare {
+        unit: u8,
+    },
+    Decide {
+        unit: u8,
+    },
+    BackOut {
+        unit: u8,
+    },
+    Drop {
+        unit: u8,
+    },
+    Resolve {
+        doubt: u8,
+        commit: bool,
+        end: bool,
+    },
+    End {
+        decided: u8,
+    },
+    Redo {
+        back: u8,
+    },
     Keypoint,
-    Tick { ms: u16 },
+    Fork {
+        unit: u8,
+    },
+    Hold {
+        unit: u8,
+        hold: bool,
+    },
+    /// A segment passes, and what nobody needs of it is trimmed.
+    Pass,
+    Tick {
+        ms: u16,
+    },
     Stop(Stop),
 }
 
@@ -168,6 +210,13 @@ impl Program {
                 }
             }
             Op::Redo { back } => self.move_redo(back),
+            Op::Fork { unit } => self.fork(unit),
+            Op::Hold { unit, hold } => {
+                if let Some(unit) = self.live(unit) {
+                    if hold { self.log().hold(unit) } else { self.log().unhold(unit) }
+                }
+            }
+            Op::Pass => self.pass(),
             Op::Keypoint => drop(self.log().keypoint().expect("a keypoint")),
             Op::Tick { ms } => {
                 self.clock.advance(u64::from(ms));
@@ -175,6 +224,48 @@ impl Program {
             }
             Op::Stop(ref stop) => self.stop(stop),
         }
+    }
+
+    /// A live unit with records.
+    fn live(&self, place: u8) -> Option<u64> {
+        let mut units = self.log().units();
+        units.retain(|unit| !unit.head.is_zero());
+        let place = usize::from(place).checked_rem(units.len())?;
+        Some(units[place].unit)
+    }
+
+    /// Its chain is the same behind a move, and none of it is on the main log.
+    fn fork(&self, unit: u8) {
+        let Some(unit) = self.live(unit) else { return };
+        let chain = || -> Vec<_> {
+            let records = self.log().unit_records(unit).expect("it lives").owned();
+            let records = records.map(|it| it.expect("a record"));
+            records.map(|it| (it.lsn(), it.kind(), it.payload().to_vec())).collect()
+        };
+        let before = chain();
+        self.log().fork(unit).expect("it is moved");
+        assert_eq!(chain(), before, "the chain of a moved unit");
+        let units = self.log().units();
+        let info = units.iter().find(|it| it.unit == unit).expect("it lives");
+        assert!(info.floor.is_none() && info.moves > 0, "{info:?}");
+        assert_eq!(info.secondary_records, before.len() as u64, "{info:?}");
+    }
+
+    fn pass(&mut self) {
+        for _ in 0..4 {
+            let mut unit = self.log().begin().expect("a unit begins");
+            let id = unit.id();
+            assert!(self.ids.insert(id), "the unit id {id:#x} came twice");
+            self.written += 1;
+            let mut payload = self.written.to_le_bytes().to_vec();
+            payload.resize(15_000, 7);
+            unit.append(&payload).expect("it is written");
+            let lsn = unit.commit().expect("it commits");
+            self.is_committed(lsn, id, vec![payload], self.durability);
+        }
+        self.log().ensure_durable(self.log().positions().end).expect("it is durable");
+        self.move_redo(0);
+        self.log().keypoint().expect("a keypoint");
     }
 
     fn stop(&mut self, stop: &Stop) {

@@ -177,6 +177,15 @@ impl Model {
         self.entries.iter().any(|it| it.unit == unit && matches!(it.what, What::Prepare(_)))
     }
 
+    /// The records of a unit, oldest first.
+    pub fn told(&self, unit: u64) -> Vec<(Lsn, Arc<[u8]>)> {
+        let data = |entry: &Entry| match &entry.what {
+            What::Data { lsn, payload } if entry.unit == unit => Some((*lsn, Arc::clone(payload))),
+            _ => None,
+        };
+        self.entries.iter().filter_map(data).collect()
+    }
+
     /// All below was acknowledged.
     pub fn durable(&self) -> Lsn {
         self.durable

@@ -11,11 +11,19 @@ fn no_bug_is_there_without_the_feature() {
 }
 
 #[cfg(feature = "seeded-bugs")]
+mod calls;
+
+#[cfg(feature = "seeded-bugs")]
 mod found {
+    use super::calls::{discipline, op_or_cut};
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
     use siding_sim::Sweep;
     use siding_sim::disk::Fault;
     use siding_sim::oracle::Model;
     use siding_sim::scenario;
+    use siding_sim::scenario::history::History;
     use siding_sim::sweep::{Choices, Report};
     use siding_wal::seeded::{Bug, is_seeded, with};
     use std::collections::BTreeSet;
@@ -65,6 +73,14 @@ mod found {
             Bug::CompactFreeEarly => ("fork_compacted", OneCrash, 500),
             Bug::EndDropsForkPin => ("fork_not_durable", OneCrash, 400),
             Bug::FreeAtEndNotAtRedo => ("fork_and_commit", OneCrash, 200),
+            Bug::NaiveCut => ("fork_frees", OneCrash, 200),
+            Bug::NaiveCutTrim => ("fork_frees", OneCrash, 200),
+            Bug::CopyNotDurable => ("fork_of_the_durable", OneCrash, 200),
+            Bug::PartialForgetsRest => ("fork_partly", OneCrash, 200),
+            Bug::MoveForgetsAppends => ("fork_while_appending", OneCrash, 200),
+            Bug::KeypointForgetsCopies => ("fork_in_doubt", OneCrash, 200),
+            Bug::SweepForgetsRedo => ("fork_and_commit", OneCrash, 200),
+            Bug::SweepLeavesOrphans => ("fork_in_doubt", OneCrash, 200),
         }
     }
 
@@ -122,6 +138,42 @@ mod found {
                 assert_eq!(report.broken, 0, "{bug:?} is found by one crash of {name}");
             }
         }
+    }
+
+    /// Wrong moves that random histories show, without a crash at a chosen place.
+    const BY_CHANCE: [Bug; 12] = [
+        Bug::TrimForgetsUnits,
+        Bug::TrimPastKeypoint,
+        Bug::TrimForgetsCommits,
+        Bug::ForkBeforeSync,
+        Bug::NoSubtract,
+        Bug::FreeBeforeEndDurable,
+        Bug::SecondForkNoLink,
+        Bug::FreeAtEndNotAtRedo,
+        Bug::NaiveCut,
+        Bug::NaiveCutTrim,
+        Bug::KeypointForgetsCopies,
+        Bug::SweepLeavesOrphans,
+    ];
+
+    #[test]
+    fn random_histories_find_wrong_moves() {
+        let mut runner = TestRunner::deterministic();
+        let strategy = (prop::collection::vec(op_or_cut(), 1..80), discipline());
+        let mut next = || {
+            let (ops, discipline) = strategy.new_tree(&mut runner).unwrap().current();
+            History { ops, discipline, moves: true }
+        };
+        let histories: Vec<History> = (0..100).map(|_| next()).collect();
+        let holds = |history: &History| {
+            let run = std::panic::AssertUnwindSafe(|| history.run().is_ok());
+            std::panic::catch_unwind(run).is_ok_and(|held| held)
+        };
+        for bug in BY_CHANCE {
+            let found = histories.iter().position(|it| !with(bug, || holds(it)));
+            assert!(found.is_some(), "{bug:?} is not found by {} histories", histories.len());
+        }
+        assert!(histories.iter().all(holds), "and without a bug something is found");
     }
 
     #[test]

@@ -64,11 +64,27 @@ pub enum Bug {
     EndDropsForkPin,
     /// The extents of a committed unit are free at END, whatever redo may need.
     FreeAtEndNotAtRedo,
+    /// A fork record counts as a record that its unit needs.
+    NaiveCut,
+    /// A walk reads the fork record, and trimming takes it for nothing.
+    NaiveCutTrim,
+    /// A move copies what is not durable.
+    CopyNotDurable,
+    /// The fork record of a part of a chain says that nothing stays on the main log.
+    PartialForgetsRest,
+    /// A fork record does not know of what its unit wrote while the move ran.
+    MoveForgetsAppends,
+    /// A keypoint does not say where the copies of a moved unit are.
+    KeypointForgetsCopies,
+    /// The sweep frees what only redo needs.
+    SweepForgetsRedo,
+    /// The sweep leaves the files that nobody needs.
+    SweepLeavesOrphans,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 36] = [
         Self::AckBeforeSync,
         Self::RetriedFsync,
         Self::FillSyncIgnored,
@@ -97,6 +113,14 @@ impl Bug {
         Self::CompactFreeEarly,
         Self::EndDropsForkPin,
         Self::FreeAtEndNotAtRedo,
+        Self::NaiveCut,
+        Self::NaiveCutTrim,
+        Self::CopyNotDurable,
+        Self::PartialForgetsRest,
+        Self::MoveForgetsAppends,
+        Self::KeypointForgetsCopies,
+        Self::SweepForgetsRedo,
+        Self::SweepLeavesOrphans,
     ];
 }
 

@@ -8,7 +8,8 @@ use siding_wal::format::{ControlSlot, segment_file_name};
 use siding_wal::read::{CONTROL_NAME, Identity, Segment, Survey, Verdict};
 use siding_wal::seeded;
 use siding_wal::stream::{
-    AHEAD, Bounds, Opened, Prepared, Settings, Stream, create_filled, next_block, write_slot,
+    AHEAD, Bounds, Opened, Prepared, RECYCLED, Settings, Stream, create_filled, next_block,
+    write_slot,
 };
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
@@ -212,7 +213,11 @@ impl Place<'_> {
             }
         }
         for leftover in &self.found.leftovers {
-            prepared.free.push(*leftover);
+            // A crash may have undone any number of removals.
+            match prepared.free.len() < RECYCLED {
+                true => prepared.free.push(*leftover),
+                false => drop(self.disk.remove(&segment_file_name(*leftover))),
+            }
         }
         prepared
     }

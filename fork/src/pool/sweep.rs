@@ -97,7 +97,8 @@ impl Pool {
         let mut state = self.state();
         state.ledger.swept(&there);
         found.problems = state.problems.len().try_into().unwrap_or(u64::MAX);
-        let dead = state.ledger.dead_files();
+        let orphans_stay = siding_wal::seeded!(SweepLeavesOrphans);
+        let dead = if orphans_stay { Vec::new() } else { state.ledger.dead_files() };
         drop(state);
         found.removed = self.remove(&dead);
         Ok(found)

@@ -3,7 +3,7 @@
 use super::SimDisk;
 use super::inode::{SECTOR, SECTOR_BYTES};
 use super::state::State;
-use siding_wal::disk::{DirLock, Disk, Geometry, LockError, LogFile};
+use siding_wal::disk::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -64,6 +64,11 @@ impl Disk for SimDisk {
         }
         state.life.locked = true;
         Ok(Box::new(Lock(Arc::clone(&self.state))))
+    }
+
+    fn owner(&self) -> io::Result<Option<Owner>> {
+        let locked = self.state().life.locked;
+        Ok(locked.then(|| Owner { pid: Some(std::process::id()) }))
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -1,8 +1,10 @@
 //! Units that are moved to the secondary log, once and again, and end there.
 
+use super::invariants::l1_moved_units_hold_nothing;
 use super::restart::doubt;
 use super::session::{Result, Session};
 use super::{Scenario, fill, young};
+use crate::Trouble;
 use siding::Outcome;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -14,6 +16,10 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("fork_compacted", young, compacted),
     Scenario::new("fork_and_undo", young, undo).repeating(),
     Scenario::new("fork_by_itself", young, by_itself),
+    Scenario::new("fork_partly", young, partly),
+    Scenario::new("fork_frees", young, frees),
+    Scenario::new("fork_while_appending", young, while_appending),
+    Scenario::new("fork_of_the_durable", young, of_the_durable),
 ];
 
 /// Everything committed is stored, and a keypoint says so: what nobody needs is trimmed.
@@ -196,6 +202,75 @@ fn by_itself(session: &mut Session) -> Result<()> {
         session.append(&mut busy, 20)?;
         session.tick(2_000)?;
     }
+    session.kill();
+    Ok(())
+}
+
+/// L1: a stuck unit that was moved holds no segment, whatever it is asked since.
+fn frees(session: &mut Session) -> Result<()> {
+    session.open()?;
+    let older = doubt(session)?;
+    session.resolve(older, Outcome::BackOut)?;
+    let work = session.unit(&[10, 700])?;
+    let id = work.id;
+    drop(session.prepare(work)?);
+    session.fork(id)?;
+    for _ in 0..2 {
+        next_segment(session)?;
+    }
+    l1_moved_units_hold_nothing(session)?;
+    session.kill();
+    session.open()?;
+    let doubt = doubt(session)?;
+    session.resolve(doubt, Outcome::Commit)?;
+    session.kill();
+    Ok(())
+}
+
+fn while_appending(session: &mut Session) -> Result<()> {
+    session.open()?;
+    let work = session.unit(&[10, 700])?;
+    session.flush()?;
+    let Some(mut work) = session.fork_while_appending((".ext", true), work, 30)? else {
+        return Ok(());
+    };
+    session.append(&mut work, 60)?;
+    let id = work.id;
+    drop(session.prepare(work)?);
+    next_segment(session)?;
+    session.fork(id)?;
+    session.kill();
+    Ok(())
+}
+
+fn of_the_durable(session: &mut Session) -> Result<()> {
+    session.open()?;
+    let mut work = session.unit(&[10, 700])?;
+    session.fork_of_what_is_durable((".ext", true), work.id)?;
+    session.append(&mut work, 60)?;
+    session.fork_of_what_is_durable((".ext", true), work.id)?;
+    session.transact(&[100])?;
+    session.kill();
+    Ok(())
+}
+
+/// A unit that writes all the time is moved in parts, and what it wrote last stays.
+fn partly(session: &mut Session) -> Result<()> {
+    session.open()?;
+    let older = doubt(session)?;
+    session.resolve(older, Outcome::BackOut)?;
+    let mut busy = session.unit(&[10, 700])?;
+    for _ in 0..3 {
+        next_segment(session)?;
+        session.append(&mut busy, 20)?;
+        session.tick(100)?;
+    }
+    let units = session.log()?.units();
+    let unit = units.iter().find(|unit| unit.unit == busy.id);
+    let partly = unit.is_some_and(|unit| unit.moves > 0 && unit.floor.is_some());
+    Trouble::unless(partly || session.disk().troubles() > 0, || {
+        format!("a busy unit is not moved in parts: {unit:?}")
+    })?;
     session.kill();
     Ok(())
 }

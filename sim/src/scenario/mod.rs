@@ -6,7 +6,10 @@
 
 mod check;
 mod forks;
+pub mod history;
+mod invariants;
 mod look;
+mod meanwhile;
 mod plug;
 mod repeat;
 mod restart;
@@ -68,6 +71,7 @@ impl Scenario {
             segment: 64 << 10,
             ring: 64 << 10,
             max_log: None,
+            moves: true,
         };
         let (write_unit, failed_sync, survives) = (512, FailedSync::Lost, Crash::KeepAll);
         Self { name, setup, write_unit, failed_sync, before, survives, run }
@@ -148,16 +152,7 @@ impl Scenario {
             panic!("{}: {trouble:?}", self.name);
         });
         let run = move |disk: Arc<SimDisk>| self.play(disk, model.clone());
-        let check = move |disk, model: &mut Model| {
-            let mut session = Session::new(disk, self.setup, std::mem::take(model));
-            let result = match session.model.broken.clone() {
-                Some(what) => Err(Trouble::Broken(what)),
-                None => check(&mut session),
-            };
-            session.kill();
-            *model = session.model;
-            result
-        };
+        let check = move |disk, model: &mut Model| asked(disk, self.setup, model, check);
         Sweep::new(self.name, start, run, check).seed(seed)
     }
 
@@ -183,13 +178,30 @@ impl Scenario {
     fn play(self, disk: Arc<SimDisk>, model: Model) -> Model {
         let mut session = Session::new(disk, self.setup, model);
         let result = (self.run)(&mut session);
-        let result = result.or_else(|trouble| check::aftermath(&mut session, trouble));
-        if let Err(Trouble::Broken(what) | Trouble::Refused(what)) = result {
-            session.model.broken = Some(what);
-        }
-        session.kill();
-        session.model
+        ended(session, result)
     }
+}
+
+/// What a run that came to `result` has promised.
+fn ended(mut session: Session, result: Result<()>) -> Model {
+    let result = result.or_else(|trouble| check::aftermath(&mut session, trouble));
+    if let Err(Trouble::Broken(what) | Trouble::Refused(what)) = result {
+        session.model.broken = Some(what);
+    }
+    session.kill();
+    session.model
+}
+
+/// Asks a disk whether it keeps what was promised.
+fn asked(disk: Arc<SimDisk>, setup: Setup, model: &mut Model, check: Step) -> Result<()> {
+    let mut session = Session::new(disk, setup, std::mem::take(model));
+    let result = match session.model.broken.clone() {
+        Some(what) => Err(Trouble::Broken(what)),
+        None => check(&mut session),
+    };
+    session.kill();
+    *model = session.model;
+    result
 }
 
 /// No log yet.

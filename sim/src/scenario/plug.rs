@@ -6,13 +6,14 @@ use siding::disk::{DirLock, Disk, Geometry, LockError, LogFile};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What somebody else does while the disk is busy.
 pub(super) type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// A moment when the disk is busy: a durable write to a file, or (true) a sync of it.
+/// A moment when the disk is busy: a durable write to a file whose name ends so, or (true) a sync
+/// of it.
 pub(super) type Moment = (&'static str, bool);
 
 struct Shared {
@@ -21,6 +22,8 @@ struct Shared {
     /// Before the next call of this kind, to this file, this happens.
     meanwhile: Mutex<Option<(Moment, Meanwhile)>>,
     lock: Mutex<Option<Box<dyn DirLock>>>,
+    /// Reads of the secondary log.
+    extent_reads: AtomicU64,
 }
 
 /// A process's handle on a disk.
@@ -40,6 +43,7 @@ impl Plug {
             pulled: AtomicBool::new(false),
             meanwhile: Mutex::new(None),
             lock: Mutex::new(None),
+            extent_reads: AtomicU64::new(0),
         }))
     }
 
@@ -48,6 +52,11 @@ impl Plug {
         self.0.pulled.store(true, Ordering::SeqCst);
         self.take_meanwhile();
         self.unlock();
+    }
+
+    /// How often the secondary log was read.
+    pub(super) fn extent_reads(&self) -> u64 {
+        self.0.extent_reads.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_pulled(&self) -> bool {
@@ -69,7 +78,7 @@ impl Plug {
 
     fn busy(&self, moment: (&str, bool)) {
         match self.take_meanwhile() {
-            Some((of, act)) if of == moment => act(),
+            Some((of, act)) if moment.0.ends_with(of.0) && moment.1 == of.1 => act(),
             other => {
                 *self.0.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = other;
             }
@@ -171,6 +180,9 @@ impl LogFile for File {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.plug.disk()?;
+        if self.name.ends_with(".ext") {
+            self.plug.0.extent_reads.fetch_add(1, Ordering::SeqCst);
+        }
         self.file.read_at(offset, buf)
     }
 

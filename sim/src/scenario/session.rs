@@ -1,7 +1,9 @@
 //! One embedder of a log on a simulated disk: does what it is told, and tells the oracle.
 
+use super::invariants::{self, Watch};
 use super::look::look;
-use super::plug::{Moment, Plug};
+use super::plug::Plug;
+use crate::disk::Crash;
 use crate::oracle::{Kept, Model, Seen, What};
 use crate::{Clock, SimDisk, Trouble};
 use siding::{
@@ -20,13 +22,15 @@ pub(super) struct Setup {
     pub(super) segment: u64,
     pub(super) ring: usize,
     pub(super) max_log: Option<u64>,
+    /// Whether units are moved to the secondary log.
+    pub(super) moves: bool,
 }
 
 /// A unit of work, and how many records it has.
 pub(super) struct Work {
-    unit: Option<UnitOfWork>,
+    pub(super) unit: Option<UnitOfWork>,
     pub(super) id: u64,
-    records: u32,
+    pub(super) records: u32,
     process: Process,
 }
 
@@ -69,19 +73,21 @@ pub(super) struct Session {
     disk: Arc<SimDisk>,
     pub(super) setup: Setup,
     pub(super) clock: Clock,
-    plug: Plug,
+    pub(super) plug: Plug,
     log: Option<Log>,
     dropped: Arc<Mutex<Vec<u64>>>,
-    /// Units that other threads committed, and behind which position.
-    late: Arc<Mutex<Vec<(u64, Lsn)>>>,
+    /// What other threads told units, and behind which position that stands.
+    pub(super) late: Arc<Mutex<Vec<(u64, Lsn, What)>>>,
     pub(super) model: Model,
+    /// What invariants compare with.
+    pub(super) watch: Watch,
 }
 
 impl Session {
     pub(super) fn new(disk: Arc<SimDisk>, setup: Setup, model: Model) -> Self {
         let (plug, clock) = (Plug::new(&disk), Clock::new(1_700_000_000_000));
         let (dropped, late) = Default::default();
-        Self { disk, setup, clock, plug, log: None, dropped, late, model }
+        Self { disk, setup, clock, plug, log: None, dropped, late, model, watch: Watch::default() }
     }
 
     pub(super) fn disk(&self) -> &Arc<SimDisk> {
@@ -98,6 +104,7 @@ impl Session {
             .ring_size(self.setup.ring)
             .discipline(self.setup.discipline)
             .durability(self.setup.durability)
+            .forks(self.setup.moves)
             .undo(|record| Ok(record.payload().to_vec()))
             .without_threads(Arc::new(self.clock.clone()));
         match self.setup.max_log {
@@ -125,6 +132,9 @@ impl Session {
         self.plug = Plug::new(&self.disk);
         let closed = std::mem::take(&mut self.model.closed);
         let recovery = self.options().open_on(Arc::new(self.plug.clone()))?;
+        invariants::i8_restart_reads_no_copies(&self.plug)?;
+        let at = (self.model.kept.keypoint, self.setup.segment);
+        invariants::l3_restart_scans_from_the_keypoint(at, &recovery)?;
         Trouble::unless(!closed || recovery.report().clean, || {
             format!("the log was closed, and the open says {:?}", recovery.report())
         })?;
@@ -191,7 +201,7 @@ impl Session {
     }
 
     /// Takes the log at its word about what is durable, and about its positions.
-    fn keep(&mut self) -> Result<()> {
+    pub(super) fn keep(&mut self) -> Result<()> {
         self.learn();
         let now = self.log()?.positions();
         self.model.acknowledge(now.durable);
@@ -209,7 +219,7 @@ impl Session {
     }
 
     /// What the log says is durable now.
-    fn heed(&mut self) {
+    pub(super) fn heed(&mut self) {
         self.learn();
         if let Some(log) = &self.log {
             self.model.acknowledge(log.positions().durable);
@@ -221,6 +231,13 @@ impl Session {
         self.plug.pull();
         self.learn();
         self.log = None;
+        self.watch = Watch::default();
+    }
+
+    /// The process is killed and the power goes.
+    pub(super) fn power_cut(&mut self, survives: Crash) {
+        self.kill();
+        self.disk = Arc::new(self.disk.crash(survives));
     }
 
     /// Closes the log cleanly.
@@ -313,31 +330,10 @@ impl Session {
         Ok(next)
     }
 
-    /// Another thread does the background work at that moment.
-    pub(super) fn tick_meanwhile(&mut self, moment: Moment) -> Result<()> {
-        let log = self.log()?.clone();
-        self.plug.meanwhile(moment, Box::new(move || log.tick()));
-        Ok(())
-    }
-
-    /// Another thread commits the unit, not durably, at that moment.
-    pub(super) fn commit_meanwhile(&mut self, moment: Moment, work: Work) -> Result<()> {
-        let ((id, unit), late) = (self.take(work)?, Arc::clone(&self.late));
-        let commit = move || {
-            // What is refused is backed out by the next restart.
-            let next = unit.commit().map_or(Lsn::ZERO, |next| next);
-            late.lock().unwrap_or_else(PoisonError::into_inner).push((id, next));
-        };
-        self.plug.meanwhile(moment, Box::new(commit));
-        Ok(())
-    }
-
     /// Takes note of what other threads did, and of what was dropped.
-    fn learn(&mut self) {
+    pub(super) fn learn(&mut self) {
         let late = self.late.lock().unwrap_or_else(PoisonError::into_inner).split_off(0);
-        for (unit, next) in late {
-            let refused = next.is_zero();
-            let what = if refused { What::Undoing } else { What::Decide(Outcome::Commit, true) };
+        for (unit, next, what) in late {
             self.model.note(unit, next, what);
         }
         let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner).split_off(0);
@@ -367,7 +363,7 @@ impl Session {
         Ok(())
     }
 
-    fn take(&self, work: Work) -> Result<(u64, UnitOfWork)> {
+    pub(super) fn take(&self, work: Work) -> Result<(u64, UnitOfWork)> {
         let (id, unit) = work.take();
         Ok((id, unit.ok_or_else(|| Trouble::broken("the unit is gone"))?))
     }
@@ -404,6 +400,10 @@ impl Session {
         let end = self.end();
         let decided = self.decided(id, what, answer.map(|decided| (decided, end)))?;
         self.model.acknowledge(end);
+        if self.repeats() && outcome == Outcome::BackOut {
+            // The log undoes it when it comes to that.
+            self.model.note(id, end, What::Undoing);
+        }
         Ok(decided)
     }
 
@@ -461,6 +461,9 @@ impl Session {
 
     /// Moves a unit. A disk that fails may keep it where it is; the log goes on.
     pub(super) fn fork(&mut self, unit: u64) -> Result<()> {
+        if !self.setup.moves {
+            return Ok(());
+        }
         let log = self.log()?;
         match log.fork(unit) {
             Ok(_) => Ok(()),

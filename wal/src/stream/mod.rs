@@ -20,7 +20,7 @@ pub use append::Pending;
 pub use control::{Bounds, create_control, next_block, write_slot};
 pub use fetch::RecordBuf;
 pub use notify::{in_callback, run as run_callback};
-pub use prepare::{AHEAD, Prepared, create_filled};
+pub use prepare::{AHEAD, Prepared, RECYCLED, create_filled};
 
 use crate::chain::Copies;
 use crate::disk::{Clock, Disk, FutexWord};

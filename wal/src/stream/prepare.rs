@@ -33,7 +33,7 @@ const STEP: u64 = 1 << 20;
 pub const AHEAD: u64 = 4 << 20;
 
 /// Trimmed segments kept for recycling.
-const RECYCLED: usize = 4;
+pub const RECYCLED: usize = 4;
 
 /// What stands ready behind the open segment.
 #[derive(Debug, Default)]

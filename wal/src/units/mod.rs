@@ -125,6 +125,9 @@ impl Unit {
     /// The oldest position of the main log that it needs; [`Lsn::MAX`] if none.
     #[must_use]
     pub fn live_low(&self) -> Lsn {
+        if crate::seeded!(NaiveCutTrim) && self.head == self.floor && self.main.0 == 0 {
+            return Lsn::MAX;
+        }
         if self.head >= self.floor { self.floor } else { Lsn::MAX }
     }
 
@@ -232,7 +235,7 @@ impl Unit {
             state: self.state,
             head: self.head,
             floor: self.floor,
-            sec: self.sec,
+            sec: if crate::seeded!(KeypointForgetsCopies) { SPtr::NONE } else { self.sec },
             moves: self.moves,
             commit: self.commit,
             first: self.first,

@@ -121,6 +121,8 @@ impl Units {
         let entry = self.live.get(&unit)?;
         let since = entry.moving?;
         let floor = match forked.moves_floor {
+            true if crate::seeded!(PartialForgetsRest) && since.is_none() => Lsn::ZERO,
+            true if crate::seeded!(MoveForgetsAppends) => forked.successor.unwrap_or(Lsn::ZERO),
             true => forked.successor.or(since).unwrap_or(Lsn::ZERO),
             false if entry.head >= entry.floor => entry.floor,
             false => Lsn::ZERO,
@@ -218,6 +220,7 @@ impl Units {
     pub fn extents(&self) -> Vec<(u64, SPtr)> {
         let live = self.live.iter().map(|(unit, entry)| (*unit, entry.sec));
         let ended = self.moved.ended.iter().map(|(unit, (entry, _))| (*unit, entry.sec));
+        let ended = ended.filter(|_| !crate::seeded!(SweepForgetsRedo));
         // A crash that loses END needs them.
         let ending = self.ending.values().map(|ending| (ending.unit, ending.frees));
         let all = live.chain(ended).chain(ending);
@@ -241,7 +244,12 @@ impl Unit {
         self.main = (self.main.0.saturating_sub(moved.0), self.main.1.saturating_sub(moved.1));
         self.secondary = (fork.moved_count, fork.moved_bytes);
         self.head = lsn;
-        self.floor = if fork.floor.is_zero() { lsn.plus(1) } else { fork.floor };
+        let naive = crate::seeded!(NaiveCut) || crate::seeded!(NaiveCutTrim);
+        self.floor = match fork.floor.is_zero() {
+            true if naive => lsn,
+            true => lsn.plus(1),
+            false => fork.floor,
+        };
         self.sec = fork.sec;
         self.moves = fork.moves;
         if self.first.is_zero() {
