@@ -27,8 +27,8 @@ pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 
 pub use siding_checkpoint::{
-    Finding, ForkEffect, Pin, PinKind, Positions, Progress, Report, SegmentInfo, SegmentState,
-    UnitInfo, Usage, Verification,
+    Finding, ForkEffect, Pin, PinKind, Positions, Progress, Rebuilt, Report, SegmentInfo,
+    SegmentState, UnitInfo, Usage, Verification,
 };
 pub use siding_wal::disk::{Backend, Owner};
 pub use siding_wal::format::{Cause, Discipline, Kind, UnitState};

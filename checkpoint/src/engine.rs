@@ -243,6 +243,7 @@ impl Engine {
         self.stream.core().retry_dropped(now);
         self.undo_abandoned();
         self.settle_forks();
+        self.rebuild_due();
         // Hints: what cannot be written is made by a scan.
         let _ = self.write_directories();
         while self.stream.needs_preparing() && self.stream.prepare_step(true).is_ok() {}

@@ -2,6 +2,7 @@
 //! for, and what a full log needs.
 
 use crate::engine::Engine;
+use crate::lost::Losses;
 use crate::open::ForkConfig;
 use siding_fork::policy::{Candidate, Effect, Plan, Policy, Sealed, Settings, Situation};
 use siding_fork::pool::Pool;
@@ -9,7 +10,7 @@ use siding_fork::{Mover, Order, Pace, Round, Task};
 use siding_wal::format::wide;
 use siding_wal::units::Unit;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +28,7 @@ pub(crate) struct Forking {
     swept: AtomicBool,
     /// The quota of the secondary log.
     max_bytes: Option<u64>,
+    pub(crate) losses: Losses,
 }
 
 fn order(plan: &Plan) -> Order {
@@ -48,23 +50,12 @@ impl Forking {
             held: Mutex::new(BTreeSet::new()),
             swept: AtomicBool::new(false),
             max_bytes,
+            losses: Losses::default(),
         }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         self.mover.pool()
-    }
-
-    /// Units whose extents cannot all be read, and what is lost of them.
-    pub(crate) fn problems(&self) -> BTreeMap<u64, String> {
-        let told = self.pool().problems().into_iter().map(|problem| {
-            let lost = match problem.upto {
-                Some(upto) => format!("its records up to {upto} are lost"),
-                None => "all its moved records are lost".to_owned(),
-            };
-            (problem.unit, format!("{}; {lost}", problem.what))
-        });
-        told.collect()
     }
 
     /// Whether the policy would move a unit for what that gains.
@@ -80,7 +71,7 @@ impl Forking {
 
 impl Engine {
     /// Moves a unit's records to the secondary log now, whatever it gains. Returns how many
-    /// records were moved; none if all of them were.
+    /// records were moved; none if all of them were. What is lost of those that were is rebuilt.
     ///
     /// # Errors
     ///
@@ -95,6 +86,7 @@ impl Engine {
             let what = format!("no unit {unit:#x} with records is live");
             return Err(Error::new(ErrorKind::NotFound, what).advise("see `siding units`"));
         }
+        self.rebuild_unit(unit)?;
         // Only what is durable is moved, and only once the fork record is durable is it over.
         self.stream().flush()?;
         let round = self.round(&[Order { unit, task: Task::Whole }])?;
@@ -117,7 +109,7 @@ impl Engine {
         self.forking.held().remove(&unit);
     }
 
-    fn round(&self, orders: &[Order]) -> Result<Round> {
+    pub(crate) fn round(&self, orders: &[Order]) -> Result<Round> {
         let round = self.forking.mover.round(self.stream(), orders)?;
         self.forking.mover.settle(self.stream());
         Ok(round)
@@ -235,10 +227,13 @@ impl Engine {
     pub(crate) fn settle_forks(&self) {
         if !self.forking.swept.swap(true, Ordering::AcqRel) {
             let live = self.stream().core().units.extents();
-            if self.forking.pool().sweep(&live).is_err() {
-                // Nothing of earlier opens is freed before it is known what is needed.
-                self.forking.swept.store(false, Ordering::Release);
-                return;
+            match self.forking.pool().sweep(&live) {
+                Ok(found) => self.forking.losses.note_strangers(found.strangers),
+                Err(_) => {
+                    // Nothing of earlier opens is freed before it is known what is needed.
+                    self.forking.swept.store(false, Ordering::Release);
+                    return;
+                }
             }
         }
         self.forking.mover.settle(self.stream());
