@@ -65,9 +65,10 @@ impl Engine {
     /// Whether a unit can be decided this way: refused if moved records that this needs are lost,
     /// and cannot be rebuilt from their originals.
     ///
-    /// Costs nothing if no unit was moved, a look at the table if this one was not; else a listing of the secondary log's directory,
-    /// before the sweep a read of one block for each extent, and a rebuilding if records are
-    /// lost that can be. What rots in an extent that nobody reads is found by redo alone.
+    /// Costs nothing if no unit was moved, a look at the table if this one was not; else a listing
+    /// of the secondary log's directory, before the sweep a read of one block for each extent, and
+    /// a rebuilding if records are lost that can be. What rots in an extent that nobody reads is
+    /// found by redo alone.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use siding_sim::SimDisk;
 use siding_sim::disk::Crash;
 use std::sync::Arc;
 
-type Chain = Vec<(Lsn, Kind, Vec<u8>)>;
+pub(crate) type Chain = Vec<(Lsn, Kind, Vec<u8>)>;
 
 fn options() -> Options {
     quiet().without_threads(StillClock::new()).forks(false)
@@ -24,7 +24,7 @@ fn open(disk: &SimDisk) -> Result<Log> {
     recover(disk)?.finish()
 }
 
-fn chain(log: &Log, unit: u64) -> Result<Chain> {
+pub(crate) fn chain(log: &Log, unit: u64) -> Result<Chain> {
     let mut records = log.unit_records(unit)?;
     let mut all = Vec::new();
     while let Some(record) = records.next()? {
@@ -34,7 +34,7 @@ fn chain(log: &Log, unit: u64) -> Result<Chain> {
 }
 
 /// Other units fill a few segments, and all that nobody needs is trimmed.
-fn pass(log: &Log) -> Result<()> {
+pub(crate) fn pass(log: &Log) -> Result<()> {
     for _ in 0..20 {
         log.write(&[1; 8_000])?;
     }
@@ -43,7 +43,7 @@ fn pass(log: &Log) -> Result<()> {
     Ok(())
 }
 
-fn extents(disk: &SimDisk) -> Vec<String> {
+pub(crate) fn extents(disk: &SimDisk) -> Vec<String> {
     let names = disk.list().unwrap().into_iter().map(|(name, _)| name);
     let mut names: Vec<String> = names.filter(|name| name.ends_with(".ext")).collect();
     names.sort_unstable();
@@ -64,7 +64,7 @@ fn take(disk: &SimDisk, name: &str) -> Vec<u8> {
 }
 
 /// A unit in doubt with twenty records, moved; what its chain is.
-fn moved(log: &Log) -> Result<(u64, Chain)> {
+pub(crate) fn moved(log: &Log) -> Result<(u64, Chain)> {
     let mut unit = log.begin()?;
     for number in 0..20_u8 {
         unit.append(&[number; 500])?;
@@ -76,7 +76,7 @@ fn moved(log: &Log) -> Result<(u64, Chain)> {
     Ok((id, chain))
 }
 
-fn doubt(log: &Log) -> InDoubt {
+pub(crate) fn doubt(log: &Log) -> InDoubt {
     log.in_doubt().pop().unwrap()
 }
 

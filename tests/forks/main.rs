@@ -4,6 +4,7 @@
 mod directories;
 mod lost;
 mod moves;
+mod place;
 mod stuck;
 #[path = "../support/mod.rs"]
 mod support;

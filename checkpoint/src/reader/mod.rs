@@ -13,6 +13,7 @@ pub use look::Usage;
 
 use crate::engine::Positions;
 use crate::live::{self, UnitInfo};
+use crate::open::secondary;
 use crate::retain::{Facts, Pin};
 use look::{View, look};
 use siding_fork::pool::Pool;
@@ -242,6 +243,15 @@ impl ReadOnly {
         }
         if !found.strangers.is_empty() {
             notes.push(format!("not of the log, and left alone: {}", found.strangers.join(", ")));
+        }
+        match secondary::noted(&*self.disk, found.segments.id()) {
+            Ok(secondary::Note::At(place)) if place != secondary::BESIDE => {
+                notes.push(format!("its secondary log lies {}", secondary::shown(&place)));
+            }
+            Ok(secondary::Note::Damaged) => {
+                notes.push("the note of where its secondary log lies is damaged".into());
+            }
+            _ => {}
         }
         if found.control.is_none() {
             notes.push("the control file is lost; the segment headers answer instead".into());

@@ -22,6 +22,15 @@ impl Pool {
         self.problems().into_iter().filter(|problem| problem.unit == unit).collect()
     }
 
+    /// The names of the files with the newest extents of these units that cannot be read as this
+    /// log's. Costs the opening of each file, and a read of its header.
+    #[must_use]
+    pub fn missing(&self, live: &[(u64, SPtr)]) -> Vec<String> {
+        let files: BTreeSet<u64> = live.iter().map(|(_, newest)| newest.extent).collect();
+        let gone = files.into_iter().filter(|number| self.file(*number).is_err());
+        gone.map(extent_file_name).collect()
+    }
+
     /// The head of an extent, if it can be read.
     pub(crate) fn head_of(&self, unit: u64, at: SPtr) -> Option<ExtentHead> {
         self.read_head(unit, at).ok()

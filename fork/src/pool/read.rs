@@ -68,7 +68,7 @@ impl Pool {
     }
 
     /// The file, open, its header verified.
-    fn file(&self, number: u64) -> Result<Arc<dyn LogFile>> {
+    pub(super) fn file(&self, number: u64) -> Result<Arc<dyn LogFile>> {
         if let Some(file) = self.files().get(&number) {
             return Ok(Arc::clone(file));
         }
