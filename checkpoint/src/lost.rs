@@ -13,6 +13,7 @@
 use crate::engine::Engine;
 use siding_fork::pool::Problem;
 use siding_fork::{Order, Round, Task};
+use siding_wal::chain::ChainStart;
 use siding_wal::format::SPtr;
 use siding_wal::units::Unit;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -150,6 +151,24 @@ impl Engine {
         self.stream().ensure_durable(round.next)?;
         self.settle_forks();
         Ok(count)
+    }
+
+    /// The chain of a live unit anew, if a reader met `error` in it and what is lost could be
+    /// rebuilt.
+    ///
+    /// # Errors
+    ///
+    /// What the reader met.
+    pub fn mend(&self, unit: u64, error: Error) -> Result<ChainStart> {
+        let known = self.forking.pool().problems().iter().any(|problem| problem.unit == unit);
+        // A reader that walked before somebody else rebuilt the unit finds what it looked for.
+        let lost = known || matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt);
+        if !lost || self.stream().may_wait().is_err() {
+            return Err(error);
+        }
+        let rebuilt = self.rebuild(&[unit]).is_ok_and(|round| round.units.contains(&unit));
+        let chain = self.stream().core().units.get(unit).map(|entry| entry.chain(unit));
+        chain.filter(|_| rebuilt).ok_or(error)
     }
 
     /// Rebuilds what the sweep and readers found lost since this was asked last.
