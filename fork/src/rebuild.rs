@@ -81,6 +81,10 @@ impl Rebuild {
     }
 
     pub(crate) fn next(&mut self) -> Next {
+        // What leads to records that are found already is of no use.
+        while self.older.front().is_some_and(|(floor, _)| before(*floor) > self.bound) {
+            self.older.pop_front();
+        }
         if self.open
             && let Some((floor, _)) = self.older.front()
             && !self.walk.is_zero()

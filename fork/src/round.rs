@@ -145,8 +145,11 @@ impl Mover {
                     }
                 },
                 Action::Append(packer) => {
-                    let compact = matches!(one.task(), Task::Compact | Task::Rebuild);
-                    let purpose = if compact { Purpose::Compact } else { Purpose::Move };
+                    let purpose = match one.task() {
+                        Task::Whole | Task::UpTo { .. } => Purpose::Move,
+                        Task::Compact => Purpose::Compact,
+                        Task::Rebuild => Purpose::Rebuild,
+                    };
                     let at = self.pool.append(*packer, purpose)?;
                     one.appended(at);
                 }

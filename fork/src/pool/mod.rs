@@ -53,6 +53,8 @@ pub enum Purpose {
     Move,
     /// Copies of copies, so that a file can go: may use the reserve of one file.
     Compact,
+    /// Copies in the place of lost ones: no quota keeps a unit from being whole.
+    Rebuild,
 }
 
 /// What a pool holds, in bytes and numbers. Before the sweep the extents of earlier opens are
@@ -206,7 +208,7 @@ impl Pool {
     /// Quota and disk have room for `more` bytes.
     fn check_room(&self, state: &mut State, more: u64, purpose: Purpose) -> Result<()> {
         let unit = u64::from(self.config.write_unit);
-        if let Some(max) = self.config.max_bytes {
+        if let Some(max) = self.config.max_bytes.filter(|_| purpose != Purpose::Rebuild) {
             self.count(state)?;
             let reserve = if purpose == Purpose::Move { self.config.file_size } else { 0 };
             let most = max.saturating_sub(reserve);
