@@ -2,23 +2,17 @@
 
 use crate::directories::Directories;
 use crate::forking::Forking;
-use crate::keeper::{Keeper, Task};
+use crate::keeper::Keeper;
 use crate::open::{Config, Opened, Report};
 use crate::undo::UndoHandler;
 use siding_wal::disk::{DirLock, FutexWord};
-use siding_wal::format::{ClosePayload, Kind, MarkPayload, UnitState};
+use siding_wal::format::{ClosePayload, Kind, UnitState};
 use siding_wal::seeded;
-use siding_wal::stream::Stream;
+use siding_wal::stream::{Stream, Upkeep};
 use siding_wal::write::Core;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-thread_local! {
-    /// Whether this thread is writing a keypoint: it must not wait for one.
-    static IN_KEYPOINT: Cell<bool> = const { Cell::new(false) };
-}
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The positions of a log, oldest first. They never go back, and
 /// `oldest <= keypoint_begin <= keypoint_end <= durable <= written <= end`.
@@ -45,7 +39,7 @@ pub struct Engine {
     stream: Arc<Stream>,
     report: Report,
     keeper: Mutex<Keeper>,
-    keypoint: Mutex<()>,
+    pub(crate) keypointing: Mutex<()>,
     undoing: Mutex<()>,
     undo: Option<UndoHandler>,
     repair: AtomicBool,
@@ -71,28 +65,6 @@ fn first_own_segment(opened: &Opened) -> u64 {
     if opened.report.created { 0 } else { segments.number_of(from).saturating_add(1) }
 }
 
-/// Holds the right to write a keypoint.
-pub(crate) struct Keypointing<'a> {
-    _right: MutexGuard<'a, ()>,
-}
-
-/// See [`Engine::no_reclaim`].
-pub(crate) struct NoReclaim {
-    before: bool,
-}
-
-impl Drop for NoReclaim {
-    fn drop(&mut self) {
-        IN_KEYPOINT.set(self.before);
-    }
-}
-
-impl Drop for Keypointing<'_> {
-    fn drop(&mut self) {
-        IN_KEYPOINT.set(false);
-    }
-}
-
 impl Engine {
     /// The engine over an opened stream.
     #[must_use]
@@ -106,6 +78,7 @@ impl Engine {
             opened.stream.core().content_end(),
             opened.marked_ms,
         );
+        let due_at = keeper.due_at();
         let first = first_own_segment(&opened);
         let engine = Arc::new(Self {
             directories: Mutex::new(Directories::new(opened.directories, first)),
@@ -113,7 +86,7 @@ impl Engine {
             stream: opened.stream,
             report: opened.report,
             keeper: Mutex::new(keeper),
-            keypoint: Mutex::new(()),
+            keypointing: Mutex::new(()),
             undoing: Mutex::new(()),
             undo: config.undo.take(),
             repair: AtomicBool::new(false),
@@ -122,10 +95,9 @@ impl Engine {
             wake: FutexWord::default(),
             lock: Mutex::new(Some(opened.lock)),
         });
-        let weak = Arc::downgrade(&engine);
-        engine
-            .stream
-            .set_reclaim(Box::new(move || weak.upgrade().is_some_and(|engine| engine.reclaim())));
+        let upkeep: Weak<dyn Upkeep> = Arc::<Self>::downgrade(&engine);
+        engine.stream.set_upkeep(upkeep);
+        engine.set_marks(due_at);
         engine
     }
 
@@ -163,40 +135,15 @@ impl Engine {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn one_keypoint(&self) -> Keypointing<'_> {
-        let guard = self.keypoint.lock().unwrap_or_else(PoisonError::into_inner);
-        IN_KEYPOINT.set(true);
-        Keypointing { _right: guard }
-    }
-
-    /// While this is held, whoever finds no room does not make any by a keypoint or a move.
-    pub(crate) fn no_reclaim(&self) -> NoReclaim {
-        NoReclaim { before: IN_KEYPOINT.replace(true) }
-    }
-
     pub(crate) fn one_undo(&self) -> MutexGuard<'_, ()> {
         self.undoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn note_keypoint(&self, end: Lsn) {
         let now = self.stream.clock().monotonic_ms();
-        self.keeper().keypoint_taken(now, end);
-    }
-
-    /// Frees room if a keypoint and a trim can.
-    fn reclaim(&self) -> bool {
-        if IN_KEYPOINT.get() || self.closed.load(Ordering::Acquire) {
-            return false;
-        }
-        let before = self.stream.segments().oldest_number();
-        let freed = || self.stream.segments().oldest_number() > before;
-        // A keypoint that frees nothing would only use the reserve up.
-        self.trim().is_ok_and(|bytes| bytes > 0)
-            || (self.keypoint_frees() && self.keypoint().is_ok() && freed())
-            || (self.fork_due(true)
-                && self.stream.flush().is_ok()
-                && self.trim().is_ok()
-                && freed())
+        let mut keeper = self.keeper();
+        keeper.keypoint_taken(now, end);
+        self.set_marks(keeper.due_at());
     }
 
     /// The positions of this moment.
@@ -232,82 +179,6 @@ impl Engine {
         }
         core.set_redo(lsn);
         Ok(())
-    }
-
-    /// Does the background work that is due. Threads call it; without threads the owner does.
-    pub fn tick(&self) {
-        if self.closed.load(Ordering::Acquire) || self.stream.failure().is_some() {
-            return;
-        }
-        let now = self.stream.clock().monotonic_ms();
-        self.stream.core().retry_dropped(now);
-        self.undo_abandoned();
-        self.settle_forks();
-        self.rebuild_due();
-        // Hints: what cannot be written is made by a scan.
-        let _ = self.write_directories();
-        while self.stream.needs_preparing() && self.stream.prepare_step(true).is_ok() {}
-        let (end, content) = {
-            let core = self.stream.core();
-            (core.writer.end(), core.content_end())
-        };
-        let (due, mark_due) = {
-            let keeper = self.keeper();
-            (keeper.due(now, end, content), keeper.mark_due(now, content))
-        };
-        let full = self.stream.core().in_reserve();
-        match due {
-            // The reserve of a full log is for those who end something. What they wrote is made
-            // durable all the same: a relaxed commit waits a second for it, no longer.
-            Some(Task::Mark) if full => self.flush_only(now, content),
-            Some(Task::Keypoint) if full && mark_due && !self.keypoint_frees() => {
-                self.flush_only(now, content);
-            }
-            Some(Task::Keypoint) if full && !self.keypoint_frees() => {}
-            // What fails here fails the log, or is tried again; the next call says so.
-            Some(Task::Mark) => drop(self.mark()),
-            Some(Task::Keypoint) => drop(self.keypoint()),
-            None => {}
-        }
-        self.fork_due(false);
-        self.compact_due();
-        let _ = self.trim();
-    }
-
-    /// What MARK is for, on a log that has no room for one.
-    fn flush_only(&self, now: u64, content: Lsn) {
-        if self.stream.flush().is_ok() {
-            self.keeper().marked(now, content);
-        }
-    }
-
-    /// Writes MARK, in a batch of its own: its `durable_before` covers everything before it.
-    ///
-    /// # Errors
-    ///
-    /// The log failed or is full.
-    pub fn mark(&self) -> Result<()> {
-        // What comes behind this position may be in the batch of the mark, and the next one's.
-        let content = self.stream.core().content_end();
-        self.stream.flush()?;
-        let payload = self.mark_payload();
-        let placed = self.stream.append_first(Kind::Mark, &payload.encode())?;
-        self.stream.ensure_durable(placed.next)?;
-        let now = self.stream.clock().monotonic_ms();
-        self.keeper().marked(now, content);
-        Ok(())
-    }
-
-    fn mark_payload(&self) -> MarkPayload {
-        let wall_ms = self.stream.clock().wall_ms();
-        let bounds = self.stream.bounds();
-        MarkPayload {
-            time_ms: self.keeper().mark_time(wall_ms),
-            wall_ms,
-            oldest: bounds.oldest,
-            keypoint_begin: bounds.keypoint_begin,
-            keypoint_end: bounds.keypoint_end,
-        }
     }
 
     /// Closes cleanly: everything durable, CLOSE in a batch of its own, then the clean mark.

@@ -4,7 +4,9 @@
 use crate::engine::Engine;
 use crate::lost::Losses;
 use crate::open::ForkConfig;
-use siding_fork::policy::{Candidate, Effect, Plan, Policy, Sealed, Settings, Situation};
+use siding_fork::policy::{
+    Candidate, Effect, Hindrance, Plan, Policy, Sealed, Settings, Situation,
+};
 use siding_fork::pool::Pool;
 use siding_fork::{Mover, Order, Pace, Round, Task};
 use siding_wal::format::wide;
@@ -17,6 +19,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes copied in one round, at most, while nobody waits for it.
 const ROUND: u64 = 4 << 20;
 
+/// Why moves may be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Background work is done; as far as the pace allows.
+    Now,
+    /// A keypoint follows: its sync makes the fork records durable, and trimming passes the
+    /// originals at once. As far as the pace allows.
+    Keypoint,
+    /// The same, while log is written faster than the keeper keeps up: who writes it pays, and no
+    /// more than a fraction of what he wrote, for only moves that pay are made.
+    Outrun,
+    /// The log is full: whatever frees something is due.
+    Full,
+}
+
+/// On what terms moves are planned.
+struct Terms {
+    free_below: Lsn,
+    budget: u64,
+    urgent: bool,
+}
+
 /// What the engine keeps for moves.
 #[derive(Debug)]
 pub(crate) struct Forking {
@@ -26,6 +50,8 @@ pub(crate) struct Forking {
     /// Units that an operator wants to stay where they are.
     held: Mutex<BTreeSet<u64>>,
     swept: AtomicBool,
+    /// What is to be moved has no room on the secondary log.
+    no_room: AtomicBool,
     /// The quota of the secondary log.
     max_bytes: Option<u64>,
     pub(crate) losses: Losses,
@@ -49,6 +75,7 @@ impl Forking {
             policy: Mutex::new((Policy::new(settings), Pace::new(config.rate))),
             held: Mutex::new(BTreeSet::new()),
             swept: AtomicBool::new(false),
+            no_room: AtomicBool::new(false),
             max_bytes,
             losses: Losses::default(),
         }
@@ -62,6 +89,11 @@ impl Forking {
     pub(crate) fn pays(&self, effect: &Effect) -> bool {
         let ratio = self.config.benefit;
         effect.gain > 0 && effect.gain >= effect.cost.saturating_mul(ratio)
+    }
+
+    /// Whether the last plan found no room on the secondary log for what it would move.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.no_room.load(Ordering::Relaxed)
     }
 
     pub(crate) fn held(&self) -> MutexGuard<'_, BTreeSet<u64>> {
@@ -110,35 +142,47 @@ impl Engine {
     }
 
     pub(crate) fn round(&self, orders: &[Order]) -> Result<Round> {
+        // A fork record may need room itself, and must not wait for another round to make it.
+        let _working = self.no_reclaim();
         let round = self.forking.mover.round(self.stream(), orders)?;
         self.forking.mover.settle(self.stream());
         Ok(round)
     }
 
-    /// Moves what is due: units that hold segments which nothing else needs, if that pays, as far
-    /// as the pace allows. `urgent`: the log is full, and whatever frees something is due. True if
+    /// Moves what is due: units that hold segments which nothing else needs, if that pays. True if
     /// something was moved.
-    pub(crate) fn fork_due(&self, urgent: bool) -> bool {
-        if !self.forking.config.automatic || !self.holds_segments() {
+    pub(crate) fn fork_due(&self, why: Why) -> bool {
+        let free_below = match why {
+            Why::Keypoint | Why::Outrun => self.free_below_next(),
+            Why::Now | Why::Full => self.free_below(),
+        };
+        if !self.forking.config.automatic || !self.holds_segments(free_below) {
             return false;
         }
         let now = self.stream().clock().monotonic_ms();
         let plans = {
             let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
             let (policy, pace) = &mut *policy;
-            let budget = if urgent { u64::MAX } else { pace.allowed(now).min(ROUND) };
+            let budget = match why {
+                Why::Now => pace.allowed(now).min(ROUND),
+                Why::Keypoint => pace.allowed(now),
+                Why::Outrun if pace.rate() == 0 => 0,
+                Why::Outrun => pace.allowed(now).max(ROUND),
+                Why::Full => u64::MAX,
+            };
             if budget == 0 {
                 return false;
             }
-            self.situation(budget, urgent, |situation| policy.round(situation))
+            let terms = Terms { free_below, budget, urgent: why == Why::Full };
+            self.situation(&terms, |situation| policy.round(situation))
         };
         let Ok(planned) = plans else { return false };
+        let no_room = matches!(planned.hindrance, Some(Hindrance::NoRoom(_)));
+        self.forking.no_room.store(no_room, Ordering::Relaxed);
         let orders: Vec<Order> = planned.plans.iter().map(order).collect();
         if orders.is_empty() {
             return false;
         }
-        // A fork record may need room itself, and must not wait for another round to make it.
-        let _working = self.no_reclaim();
         match self.round(&orders) {
             Ok(round) => {
                 let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,15 +198,14 @@ impl Engine {
         let Some(units) = self.forking.pool().worst() else { return };
         let orders: Vec<Order> =
             units.into_iter().map(|unit| Order { unit, task: Task::Compact }).collect();
-        let _working = self.no_reclaim();
         // What cannot be copied stays where it is.
         let _ = self.round(&orders);
     }
 
     /// Whether there are sealed segments that nothing but units keeps.
-    fn holds_segments(&self) -> bool {
+    fn holds_segments(&self, free_below: Lsn) -> bool {
         let segments = self.stream().segments();
-        let free_below = segments.number_of(self.free_below());
+        let free_below = segments.number_of(free_below);
         segments.oldest_number().is_some_and(|oldest| free_below > oldest)
     }
 
@@ -173,15 +216,11 @@ impl Engine {
     /// A directory was to be made by a scan, and the log is damaged.
     pub fn fork_effects(&self) -> Result<Vec<Effect>> {
         let policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        self.situation(u64::MAX, false, |situation| policy.0.effects(situation))
+        let terms = Terms { free_below: self.free_below(), budget: u64::MAX, urgent: false };
+        self.situation(&terms, |situation| policy.0.effects(situation))
     }
 
-    fn situation<T>(
-        &self,
-        budget: u64,
-        urgent: bool,
-        ask: impl FnOnce(&Situation<'_>) -> T,
-    ) -> Result<T> {
+    fn situation<T>(&self, terms: &Terms, ask: impl FnOnce(&Situation<'_>) -> T) -> Result<T> {
         let directories = self.sealed()?;
         let segments: Vec<Sealed<'_>> = directories
             .iter()
@@ -189,7 +228,6 @@ impl Engine {
             .collect();
         let stream = self.stream();
         let now = stream.clock().monotonic_ms();
-        let free_below = self.free_below();
         let segment_size = stream.settings().segment_size;
         let pool = self.forking.pool().stats();
         let room = self.forking.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(pool.bytes));
@@ -212,13 +250,13 @@ impl Engine {
         Ok(ask(&Situation {
             segment_size,
             segments: &segments,
-            free_below,
+            free_below: terms.free_below,
             retained,
             soft_limit: self.forking.config.soft_limit,
             units: &units,
-            budget,
+            budget: terms.budget,
             room,
-            urgent,
+            urgent: terms.urgent,
         }))
     }
 

@@ -64,11 +64,20 @@ impl Keeper {
     pub(crate) fn due(&self, now: u64, end: Lsn, content: Lsn) -> Option<Task> {
         let since = now.saturating_sub(self.keypoint.0);
         let logged = content > self.keypoint.1;
-        let bytes = end.since(self.keypoint.1);
-        if bytes >= self.keypoint_bytes.max(1) || (logged && since >= self.keypoint_ms) {
+        if self.bytes_due(end) || (logged && since >= self.keypoint_ms) {
             return Some(Task::Keypoint);
         }
         self.mark_due(now, content).then_some(Task::Mark)
+    }
+
+    /// Where the log must end for a keypoint to be due by bytes.
+    pub(crate) fn due_at(&self) -> Lsn {
+        self.keypoint.1.plus(self.keypoint_bytes.max(1))
+    }
+
+    /// Whether a keypoint is due for what was logged since the last one.
+    pub(crate) fn bytes_due(&self, end: Lsn) -> bool {
+        end >= self.due_at()
     }
 
     /// Whether a mark is due, keypoint or not.

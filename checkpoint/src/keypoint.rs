@@ -9,6 +9,7 @@
 //! passes this one, and it counts.
 
 use crate::engine::Engine;
+use crate::upkeep::Keypointing;
 use siding_wal::format::{
     KeypointBegin, KeypointChunk, KeypointEnd, Kind, RecordHeader, SegmentEntry, UnitEntry,
 };
@@ -128,7 +129,11 @@ impl Engine {
     ///
     /// The keypoint counts, or the one before it does; nothing is lost either way.
     pub fn keypoint(&self) -> Result<Lsn> {
-        let _one_at_a_time = self.one_keypoint();
+        self.keypoint_now(&self.one_keypoint())
+    }
+
+    /// The same, for one who has the right to.
+    pub(crate) fn keypoint_now(&self, _right: &Keypointing<'_>) -> Result<Lsn> {
         if seeded!(TrimPastKeypoint) {
             self.trim()?;
         }

@@ -16,6 +16,7 @@ mod retain;
 mod steps;
 mod threads;
 mod undo;
+mod upkeep;
 mod verify;
 
 pub use engine::{Engine, Positions};

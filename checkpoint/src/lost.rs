@@ -184,7 +184,6 @@ impl Engine {
             units.into_iter().filter(|unit| core.units.get(*unit).is_some()).collect()
         };
         if !live.is_empty() {
-            let _working = self.no_reclaim();
             // Said in the unit's problem.
             let _ = self.rebuild(&live);
         }

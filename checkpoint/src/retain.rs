@@ -137,6 +137,14 @@ impl Engine {
         })
     }
 
+    /// The same, once a keypoint that is taken now is durable.
+    pub(crate) fn free_below_next(&self) -> Lsn {
+        let core = self.stream().core();
+        let redo = core.redo();
+        let need = if core.repeats_history() { Lsn::MAX } else { core.commits.need(redo) };
+        core.writer.end().min(redo).min(need)
+    }
+
     /// Whether a keypoint taken now would let a segment go.
     pub(crate) fn keypoint_frees(&self) -> bool {
         let segments = self.stream().segments();
@@ -176,6 +184,8 @@ impl Engine {
             // Who held the unit should hear of it even before its segments are counted.
             if held.contains(&unit) {
                 pin.action = "unhold it, or fork it";
+            } else if pays && self.forking.has_no_room() {
+                pin.action = "end it, or raise max_secondary_bytes: the secondary log is full";
             } else if pays {
                 pin.action = "fork it";
             }

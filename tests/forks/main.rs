@@ -1,6 +1,7 @@
 //! Forking through the front door: units whose records were moved are as they were.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod ages;
 mod directories;
 mod lost;
 mod moves;

@@ -151,7 +151,8 @@ pub(super) fn check(
     let given = place_of(config.secondary.as_ref());
     let noted = noted(&**disk, log_id)?;
     let same = noted == Note::At(given.clone());
-    if !live.is_empty() && !config.secondary_lost && !(same && given == BESIDE) {
+    let settled = same && given == BESIDE;
+    if !(live.is_empty() || config.secondary_lost || settled) {
         let secondary = config.secondary.as_ref().unwrap_or(disk);
         let missing = if same {
             unseen(&**secondary, live)?

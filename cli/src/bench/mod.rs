@@ -6,6 +6,7 @@
 mod append;
 mod commit;
 mod memory;
+mod moves;
 mod scan;
 mod stuck;
 
@@ -163,10 +164,58 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "retained_segments",
         unit: "segments",
-        what: "main log kept while 100 units are stuck and 1 GiB passes; with a keypoint a segment",
+        what: "main log kept while 100 units are stuck and 10 GiB pass; with a keypoint a segment",
         goal: None,
         limit: Some(Limit::Most(4.0)),
-        run: stuck::retained,
+        run: |effort| stuck::retained(effort, 100),
+    },
+    Figure {
+        name: "retained_segments_1",
+        unit: "segments",
+        what: "the same with one stuck unit",
+        goal: None,
+        limit: Some(Limit::Most(4.0)),
+        run: |effort| stuck::retained(effort, 1),
+    },
+    Figure {
+        name: "retained_segments_10000",
+        unit: "segments",
+        what: "the same with 10,000 stuck units",
+        goal: None,
+        limit: Some(Limit::Most(4.0)),
+        run: |effort| stuck::retained(effort, 10_000),
+    },
+    Figure {
+        name: "secondary_bytes",
+        unit: "B/B",
+        what: "secondary log for a live byte of 10,000 stuck units, beside 128 B each and a file",
+        goal: None,
+        limit: Some(Limit::Most(1.25)),
+        run: stuck::secondary,
+    },
+    Figure {
+        name: "restart_stuck",
+        unit: "opens/s",
+        what: "restarts with units stuck for 2.5 GiB of log; floor: for a tenth of that",
+        goal: Some(0.8),
+        limit: None,
+        run: stuck::restart,
+    },
+    Figure {
+        name: "move_commit",
+        unit: "commits/s",
+        what: "durable commits while units are moved at the default rate; floor: without moves",
+        goal: Some(0.95),
+        limit: None,
+        run: moves::rates,
+    },
+    Figure {
+        name: "move_commit_p99",
+        unit: "1/s",
+        what: "one over the 99th percentile of such a commit; floor: without moves",
+        goal: Some(0.8),
+        limit: None,
+        run: moves::p99,
     },
 ];
 
@@ -177,7 +226,7 @@ const FIGURES: &[Figure] = &[
 /// A figure of this name does not exist, or what the disk says.
 pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
     if args.list {
-        FIGURES.iter().for_each(|figure| println!("{:<16} {}", figure.name, figure.what));
+        FIGURES.iter().for_each(|figure| println!("{:<24} {}", figure.name, figure.what));
         return Ok(true);
     }
     if let Some(name) = args.figures.iter().find(|name| FIGURES.iter().all(|f| f.name != **name)) {
@@ -193,7 +242,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
     let divisor = if args.smoke { 20 } else { 1 };
     let rounds = if args.smoke { 1 } else { args.rounds.max(1) };
     if !args.json {
-        println!("{:<16} {:>14} {:>14} {:>7} {:>7}", "figure", "value", "floor", "ratio", "goal");
+        println!("{:<24} {:>14} {:>14} {:>7} {:>7}", "figure", "value", "floor", "ratio", "goal");
     }
     let mut all = true;
     for figure in FIGURES.iter().filter(wanted) {
@@ -225,12 +274,12 @@ fn print(figure: &Figure, measured: Measured, json: bool) -> bool {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
         };
         println!(
-            "{:<16} {:>14.0} {:>14} {:>7} {:>7}  {} {}",
+            "{:<24} {:>14} {:>14} {:>7} {:>7}  {} {}",
             figure.name,
-            measured.value,
+            or_none(Some(measured.value), if measured.value < 100.0 { 2 } else { 0 }),
             or_none(measured.floor, 0),
             or_none(ratio, 2),
-            or_none(goal, if figure.goal.is_some() { 2 } else { 0 }),
+            or_none(goal, if goal.is_some_and(|goal| goal < 100.0) { 2 } else { 0 }),
             figure.unit,
             if met { "" } else { "(not met)" },
         );

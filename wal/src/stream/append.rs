@@ -59,8 +59,15 @@ impl Stream {
                 .advise("split it, or open the log with a larger max_record"));
         }
         let new = Draft::new(kind, resource, payload);
-        let class = if kind == Kind::Data { Class::Ordinary } else { Class::Reserved };
-        self.in_room(&mut |core| core.append(unit, &new, class))
+        if kind != Kind::Data {
+            return self.in_room(&mut |core| core.append(unit, &new, Class::Reserved));
+        }
+        self.in_room(&mut |core| {
+            if core.writer.end() >= self.wall() {
+                return Err(Refusal::Outrun);
+            }
+            core.append(unit, &new, Class::Ordinary)
+        })
     }
 
     /// Appends END of a unit and asks for durability.
@@ -206,12 +213,27 @@ impl Stream {
             match refusal {
                 Refusal::Error(error) => return Err(error),
                 Refusal::Ring => self.wait_for_ring(blocked)?,
+                Refusal::Outrun => self.take_part(),
                 Refusal::Segment(class) => {
                     self.may_wait()?;
                     let full = |error| self.failure().unwrap_or_else(|| no_space(error, class));
                     self.make_space(hard).map_err(full)?;
                 }
             }
+        }
+    }
+
+    /// Does the work that keeps the log small, if it can be done here.
+    fn take_part(&self) {
+        let wall = self.wall();
+        if self.may_wait().is_ok()
+            && let Some(upkeep) = self.upkeep()
+        {
+            upkeep.catch_up();
+        }
+        // Nothing could be done: nobody is kept from writing, and the next keypoint sets another.
+        if self.wall() == wall {
+            self.set_wall(Lsn::MAX);
         }
     }
 

@@ -141,15 +141,35 @@ impl Stream {
                     self.settle(told, Outcome::Durable);
                     // The slot proves that the segment exists: without it a file cut to nothing
                     // would pass for one that was prepared.
-                    if matches!(action, Action::Open { .. }) && self.write_control(false).is_err() {
+                    let sealed = matches!(action, Action::Open { .. });
+                    if sealed && self.write_control(false).is_err() {
                         return;
                     }
+                    self.wake_upkeep(&action);
                 }
                 Err(error) => {
                     self.fail(error);
                     return;
                 }
             }
+        }
+    }
+
+    /// Tells whoever keeps the stream small, if something may be due.
+    fn wake_upkeep(&self, action: &Action) {
+        let due = match action {
+            Action::Open { .. } => true,
+            Action::Write { batch, .. } => {
+                let due = batch.end.get() >= self.wake_at.load(Ordering::Relaxed);
+                if due {
+                    self.wake_at.store(u64::MAX, Ordering::Relaxed);
+                }
+                due
+            }
+            _ => false,
+        };
+        if due && let Some(upkeep) = self.upkeep() {
+            upkeep.wake();
         }
     }
 

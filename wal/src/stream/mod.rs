@@ -32,8 +32,8 @@ use control::Control;
 use flush::Token;
 use notify::Notifier;
 use prepare::Preparer;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 /// What an open log is, for as long as it is open.
 #[derive(Clone, Debug)]
@@ -62,8 +62,18 @@ pub struct Settings {
     pub threads: bool,
 }
 
-/// Called when there is no room: frees some, and says whether it did.
-pub type Reclaim = Box<dyn Fn() -> bool + Send + Sync>;
+/// Whoever keeps a stream small: keypoints, trimming, moves.
+pub trait Upkeep: Send + Sync {
+    /// A segment was sealed, or the log has grown to [`Stream::wake_at`]. Called by whoever
+    /// flushes: may do no more than wake somebody.
+    fn wake(&self);
+
+    /// Another segment would have to be made: does first what is due anyway and lets one go.
+    fn catch_up(&self);
+
+    /// There is no room: frees some, and says whether it did.
+    fn make_room(&self) -> bool;
+}
 
 /// Where an opened stream stands before its first record.
 #[derive(Debug)]
@@ -101,7 +111,9 @@ pub struct Stream {
     flusher: FutexWord,
     hurry: AtomicBool,
     stopping: AtomicBool,
-    reclaim: OnceLock<Reclaim>,
+    upkeep: OnceLock<Weak<dyn Upkeep>>,
+    wake_at: AtomicU64,
+    wall: AtomicU64,
     secondary: OnceLock<Arc<dyn Copies>>,
 }
 
@@ -142,7 +154,9 @@ impl Stream {
             flusher: FutexWord::default(),
             hurry: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            reclaim: OnceLock::new(),
+            upkeep: OnceLock::new(),
+            wake_at: AtomicU64::new(u64::MAX),
+            wall: AtomicU64::new(u64::MAX),
             secondary: OnceLock::new(),
             settings,
             disk,
@@ -187,9 +201,28 @@ impl Stream {
         *lock(&self.bounds)
     }
 
-    /// Sets what frees room when there is none. Counts once.
-    pub fn set_reclaim(&self, reclaim: Reclaim) {
-        let _ = self.reclaim.set(reclaim);
+    /// Sets who keeps the stream small. Counts once.
+    pub fn set_upkeep(&self, upkeep: Weak<dyn Upkeep>) {
+        let _ = self.upkeep.set(upkeep);
+    }
+
+    /// Wakes whoever keeps the stream small once it is written up to `lsn`. Counts once.
+    pub fn wake_at(&self, lsn: Lsn) {
+        self.wake_at.store(lsn.get(), Ordering::Relaxed);
+    }
+
+    /// Who would write DATA from `lsn` on calls [`Upkeep::catch_up`] first. Counts until that has
+    /// set another one, or could do nothing.
+    pub fn set_wall(&self, lsn: Lsn) {
+        self.wall.store(lsn.get(), Ordering::Relaxed);
+    }
+
+    fn wall(&self) -> Lsn {
+        Lsn::new(self.wall.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn upkeep(&self) -> Option<Arc<dyn Upkeep>> {
+        self.upkeep.get().and_then(Weak::upgrade)
     }
 
     /// Sets where moved records are read. Counts once.

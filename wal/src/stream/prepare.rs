@@ -262,9 +262,12 @@ impl Stream {
     /// [`ErrorKind::LogFull`] if nothing can be freed either.
     pub(super) fn make_space(&self, beyond: Lsn) -> Result<()> {
         self.hurry.store(true, Ordering::Relaxed);
+        if let Some(upkeep) = self.upkeep() {
+            upkeep.catch_up();
+        }
         let mut result = self.prepare_beyond(beyond);
         self.hurry.store(false, Ordering::Relaxed);
-        if result.is_err() && self.reclaim.get().is_some_and(|reclaim| reclaim()) {
+        if result.is_err() && self.upkeep().is_some_and(|upkeep| upkeep.make_room()) {
             result = self.prepare_beyond(beyond);
         }
         result

@@ -46,6 +46,8 @@ pub enum Refusal {
     Ring,
     /// The segment after the prepared ones is needed, by a record of this class.
     Segment(Class),
+    /// Log is written faster than it is kept small: take part first.
+    Outrun,
     /// The log failed, or the call is wrong.
     Error(Error),
 }

@@ -193,6 +193,7 @@ impl World {
                 let above = predicted.0.plus(len) > limit;
                 ensure(above, || format!("{} + {len} is not above {limit}", predicted.0))?;
             }
+            Err(Refusal::Outrun) => return Err("a writer knows of no pace".into()),
             Err(Refusal::Error(error)) => {
                 ensure(self.failed, || format!("{error}"))?;
             }
@@ -274,7 +275,7 @@ impl World {
     fn insist(&mut self, new: &New) -> Result<(), Broken> {
         for _ in 0..200 {
             match self.append(new)? {
-                Ok(_) | Err(Refusal::Error(_)) => return Ok(()),
+                Ok(_) | Err(Refusal::Error(_) | Refusal::Outrun) => return Ok(()),
                 Err(Refusal::Ring) => {
                     let (upto, done) = self.writer.oldest_pending().ok_or("nothing pending")?;
                     self.writer.want(upto);
