@@ -4,7 +4,7 @@ use crate::log::Inner;
 use crate::{OwnedRecord, Record};
 use siding_checkpoint::{History, Reading};
 use siding_wal::chain::{ChainStart, Fetch, Forward, Walk};
-use siding_wal::{Lsn, Result};
+use siding_wal::{Error, Lsn, Result};
 use std::sync::Arc;
 
 /// Makes an iterator of owned records of any cursor. It ends behind the first error.
@@ -36,6 +36,14 @@ impl Source {
             Self::Files(files) => files,
         }
     }
+
+    /// The chain of the unit anew, if what `error` found lost could be rebuilt.
+    fn mend(&self, unit: u64, error: Error) -> Result<ChainStart> {
+        match self {
+            Self::Log(log) => log.engine().mend(unit, error),
+            Self::Files(_) => Err(error),
+        }
+    }
 }
 
 /// A unit's records, newest to oldest, control records among them.
@@ -43,6 +51,10 @@ impl Source {
 pub struct Backward {
     source: Source,
     walk: Walk,
+    unit: u64,
+    /// Records from here on were given, or are not asked for.
+    below: Lsn,
+    mended: bool,
 }
 
 /// A unit's records, oldest to newest, control records among them, wherever they stand.
@@ -57,6 +69,10 @@ pub struct Chain {
 pub struct Effects {
     log: Arc<Inner>,
     chain: Forward,
+    unit: u64,
+    /// The last record that was given.
+    last: Lsn,
+    mended: bool,
 }
 
 /// The committed units that redo must apply: whole, in the order of their commits, each oldest
@@ -85,7 +101,8 @@ pub struct Follower {
 
 impl Backward {
     pub(crate) fn new(source: Source, start: ChainStart) -> Self {
-        Self { source, walk: Walk::records(start) }
+        let (unit, below) = (start.unit, start.head.plus(1));
+        Self { source, walk: Walk::records(start), unit, below, mended: false }
     }
 
     pub(crate) fn of_log(log: &Arc<Inner>, start: ChainStart) -> Self {
@@ -93,15 +110,29 @@ impl Backward {
     }
 
     /// The next older record; none at the end of the chain. One read of the disk at most, none
-    /// while the record is recent.
+    /// while the record is recent. Moved records that are found lost are rebuilt, if their
+    /// originals are there.
     ///
     /// # Errors
     ///
     /// What is wrong with the record.
     #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        let step = self.walk.step(self.source.fetch())?;
-        Ok(step.map(|(lsn, header)| Record::new(lsn, header, self.walk.payload())))
+        loop {
+            match self.walk.step(self.source.fetch()) {
+                Ok(Some((lsn, header))) if lsn < self.below => {
+                    self.below = lsn;
+                    return Ok(Some(Record::new(lsn, header, self.walk.payload())));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(error) if self.mended => return Err(error),
+                Err(error) => {
+                    self.walk = Walk::records(self.source.mend(self.unit, error)?);
+                    self.mended = true;
+                }
+            }
+        }
     }
 
     /// An iterator of owned records.
@@ -136,18 +167,34 @@ impl Chain {
 
 impl Effects {
     pub(crate) fn new(log: &Arc<Inner>, start: ChainStart) -> Self {
-        Self { log: Arc::clone(log), chain: Forward::new(start, Lsn::MAX) }
+        let (log, chain) = (Arc::clone(log), Forward::new(start, Lsn::MAX));
+        Self { log, chain, unit: start.unit, last: Lsn::ZERO, mended: false }
     }
 
-    /// The next newer record; none behind the newest.
+    /// The next newer record; none behind the newest. Moved records that are found lost are
+    /// rebuilt, if their originals are there.
     ///
     /// # Errors
     ///
     /// What is wrong with the record.
     #[allow(clippy::should_implement_trait, reason = "it lends; an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        let step = self.chain.step(&**self.log.engine().stream())?;
-        Ok(step.map(|(lsn, header)| Record::new(lsn, header, self.chain.payload())))
+        loop {
+            match self.chain.step(&**self.log.engine().stream()) {
+                Ok(Some((lsn, header))) if lsn > self.last => {
+                    self.last = lsn;
+                    return Ok(Some(Record::new(lsn, header, self.chain.payload())));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(error) if self.mended => return Err(error),
+                Err(error) => {
+                    let anew = self.log.engine().mend(self.unit, error)?;
+                    self.chain = Forward::new(anew, Lsn::MAX);
+                    self.mended = true;
+                }
+            }
+        }
     }
 
     /// An iterator of owned records.

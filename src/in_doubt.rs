@@ -3,6 +3,7 @@
 use crate::decided::{Decided, Outcome, refused};
 use crate::log::Inner;
 use crate::{Backward, CommitError, Effects};
+use siding_checkpoint::Need;
 use siding_wal::chain::ChainStart;
 use siding_wal::format::Cause;
 use siding_wal::write::Verdict;
@@ -82,7 +83,10 @@ impl InDoubt {
     /// # Errors
     ///
     /// [`ErrorKind::AlreadyDecided`] in [`CommitError::BackedOut`] (this call decided nothing);
-    /// [`CommitError::Unknown`] if the log failed meanwhile.
+    /// so is, under deferred apply, what is wrong with the secondary log if moved records of the
+    /// unit are known to be lost: redo could not deliver them. The error names records and file.
+    /// A file that is put back counts at once; else the unit can be backed out, for nothing of it
+    /// was applied. [`CommitError::Unknown`] if the log failed meanwhile.
     ///
     /// # Crash
     ///
@@ -97,7 +101,9 @@ impl InDoubt {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AlreadyDecided`]; what the handler says; or the log failed.
+    /// [`ErrorKind::AlreadyDecided`]; what the handler says; or the log failed. Under repeat
+    /// history also if moved records of the unit are known to be lost: undo needs them, and
+    /// nothing was decided.
     ///
     /// # Crash
     ///
@@ -138,6 +144,8 @@ impl InDoubt {
         };
         let stream = self.log.engine().stream();
         stream.may_wait().map_err(refused)?;
+        let need = if commit { Need::Effects } else { Need::Undo };
+        self.log.engine().check_moved(self.unit, need).map_err(refused)?;
         let pending = stream.decide(self.unit, &how, true).map_err(refused)?;
         stream
             .wait_durable(pending.placed.next, pending.done.as_deref())

@@ -29,8 +29,8 @@ pub use unit::{Savepoint, UnitOfWork};
 pub use update::Update;
 
 pub use siding_checkpoint::{
-    ExtentInfo, Finding, ForkEffect, Pin, PinKind, Positions, Progress, Report, SegmentInfo,
-    SegmentState, UnitInfo, Usage, Verification,
+    ExtentInfo, Finding, ForkEffect, Pin, PinKind, Positions, Progress, Rebuilt, Report,
+    SegmentInfo, SegmentState, UnitInfo, Usage, Verification,
 };
 pub use siding_wal::disk::{Backend, Owner};
 pub use siding_wal::format::{Cause, Discipline, Kind, UnitState};

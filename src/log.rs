@@ -6,7 +6,7 @@ use crate::{
     Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
     ReadOnly, Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, ForkEffect, Pin, Positions, Progress, Report, UnitInfo};
+use siding_checkpoint::{Engine, ForkEffect, Pin, Positions, Progress, Rebuilt, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
 use siding_wal::disk::{Clock, Door, SystemClock, open_dir_read_only};
 use siding_wal::format::UnitState;
@@ -311,7 +311,8 @@ impl Log {
     /// goes on as before, and its chain is the same, but it holds no main log any more.
     ///
     /// Costs a read and a write of each record, one sync of the secondary log and one of the main
-    /// log. What pins the log is moved by itself; see [`Options::forks`].
+    /// log. What pins the log is moved by itself; see [`Options::forks`]. Moved records that are
+    /// lost are rebuilt first.
     ///
     /// # Errors
     ///
@@ -323,6 +324,22 @@ impl Log {
     /// It was moved, or it was not.
     pub fn fork(&self, unit: u64) -> Result<u64> {
         self.inner.engine.fork_unit(unit)
+    }
+
+    /// Units whose moved records were lost and rebuilt since this open. The log does it by itself,
+    /// in the background, where every lost record can be had from the main log; the rest is in
+    /// [`UnitInfo::problem`].
+    #[must_use]
+    pub fn rebuilt(&self) -> Vec<Rebuilt> {
+        self.inner.engine.rebuilt()
+    }
+
+    /// Files beside the extents of the secondary log that have the name of one and are not this
+    /// log's, each with what is wrong with it. They are left alone. Known once the background has
+    /// looked, a moment after the open.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<String> {
+        self.inner.engine.strangers()
     }
 
     /// What moving each live unit would cost and gain, lowest number first; units that hold no
@@ -368,11 +385,14 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Trimmed`] below the oldest position kept, [`ErrorKind::NotFound`] if no
-    /// record begins there, or what is wrong with it.
+    /// [`ErrorKind::Trimmed`] below the oldest position kept; [`ErrorKind::Moved`] there if it was
+    /// a record of a unit that was moved since, which the error names; [`ErrorKind::NotFound`] if
+    /// no record begins there, or what is wrong with it.
     pub fn read(&self, lsn: Lsn) -> Result<OwnedRecord> {
         let mut buf = RecordBuf::new();
-        let header = self.inner.engine.stream().fetch(lsn, &mut buf)?;
+        let engine = &self.inner.engine;
+        let found = engine.stream().fetch(lsn, &mut buf);
+        let header = found.map_err(|error| engine.moved(lsn, error))?;
         Ok(Record::new(lsn, header, buf.payload()).to_owned())
     }
 

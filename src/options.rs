@@ -107,10 +107,21 @@ impl Options {
 
     /// Where the secondary log lies: moved records of units that last. The default is the log's
     /// own directory; another device keeps what is moved off the one that commits wait for. Every
-    /// open of the log must name it.
+    /// open of the log must name it: the log notes where it is, and refuses an open with another
+    /// place, or none, unless what live units need is there. So it may be moved, whole.
     #[must_use]
     pub fn secondary(mut self, path: impl Into<PathBuf>) -> Self {
         self.secondary = Some(path.into());
+        self
+    }
+
+    /// Opens the log though files of the secondary log that live units need are not in the place
+    /// that the options name. What is lost is named for each unit, and
+    /// rebuilt where the main log still has it; the place is noted as the new one. For a secondary
+    /// log that is gone for good.
+    #[must_use]
+    pub fn secondary_lost(mut self, lost: bool) -> Self {
+        self.config.secondary_lost = lost;
         self
     }
 

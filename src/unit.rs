@@ -3,6 +3,7 @@
 use crate::decided::{Decided, Outcome, refused};
 use crate::log::Inner;
 use crate::{Backward, CommitError, Durability, InDoubt, PrepareError, Record, Ticket, Update};
+use siding_checkpoint::Need;
 use siding_wal::chain::{ChainStart, Walk};
 use siding_wal::format::{Cause, Compensation, Kind, UnitState};
 use siding_wal::stream::Pending;
@@ -231,6 +232,7 @@ impl UnitOfWork {
         let how = Verdict { commit: true, end, ..Verdict::default() };
         let stream = self.log.engine().stream();
         // If this is refused, dropping the unit backs it out.
+        self.log.engine().check_moved(self.unit, Need::Effects).map_err(refused)?;
         let pending = stream.decide(self.unit, &how, force).map_err(refused)?;
         self.open = false;
         Ok((Arc::clone(&self.log), pending))
@@ -242,7 +244,8 @@ impl UnitOfWork {
     /// # Errors
     ///
     /// [`PrepareError`], which hands the unit back where it is still in flight:
-    /// [`DuplicateGid`](siding_wal::ErrorKind::DuplicateGid), a gid that is not 1 to 255 bytes.
+    /// [`DuplicateGid`](siding_wal::ErrorKind::DuplicateGid), a gid that is not 1 to 255 bytes,
+    /// moved records that are lost.
     ///
     /// # Crash
     ///
@@ -271,7 +274,9 @@ impl UnitOfWork {
         mut self,
         gid: &[u8],
     ) -> std::result::Result<(InDoubt, Ticket), PrepareError> {
-        let pending = match self.log.engine().stream().prepare(self.unit, gid) {
+        let engine = self.log.engine();
+        let whole = engine.check_moved(self.unit, Need::Effects);
+        let pending = match whole.and_then(|()| engine.stream().prepare(self.unit, gid)) {
             Ok(pending) => pending,
             Err(error) => return Err(PrepareError { unit: Some(self), error }),
         };

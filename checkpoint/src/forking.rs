@@ -2,6 +2,7 @@
 //! for, and what a full log needs.
 
 use crate::engine::Engine;
+use crate::lost::Losses;
 use crate::open::ForkConfig;
 use siding_fork::policy::{
     Candidate, Effect, Hindrance, Plan, Policy, Sealed, Settings, Situation,
@@ -12,7 +13,7 @@ use siding_wal::format::wide;
 use siding_wal::seeded;
 use siding_wal::units::Unit;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,6 +57,7 @@ pub(crate) struct Forking {
     no_room: AtomicBool,
     /// The quota of the secondary log.
     max_bytes: Option<u64>,
+    pub(crate) losses: Losses,
 }
 
 fn order(plan: &Plan) -> Order {
@@ -79,23 +81,12 @@ impl Forking {
             looked: AtomicU64::new(0),
             no_room: AtomicBool::new(false),
             max_bytes,
+            losses: Losses::default(),
         }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         self.mover.pool()
-    }
-
-    /// Units whose extents cannot all be read, and what is lost of them.
-    pub(crate) fn problems(&self) -> BTreeMap<u64, String> {
-        let told = self.pool().problems().into_iter().map(|problem| {
-            let lost = match problem.upto {
-                Some(upto) => format!("its records up to {upto} are lost"),
-                None => "all its moved records are lost".to_owned(),
-            };
-            (problem.unit, format!("{}; {lost}", problem.what))
-        });
-        told.collect()
     }
 
     /// Whether the policy would move a unit for what that gains.
@@ -116,7 +107,7 @@ impl Forking {
 
 impl Engine {
     /// Moves a unit's records to the secondary log now, whatever it gains. Returns how many
-    /// records were moved; none if all of them were.
+    /// records were moved; none if all of them were. What is lost of those that were is rebuilt.
     ///
     /// # Errors
     ///
@@ -131,6 +122,7 @@ impl Engine {
             let what = format!("no unit {unit:#x} with records is live");
             return Err(Error::new(ErrorKind::NotFound, what).advise("see `siding units`"));
         }
+        self.rebuild_unit(unit)?;
         // Only what is durable is moved, and only once the fork record is durable is it over.
         if !seeded!(CopyNotDurable) {
             self.stream().flush()?;
@@ -155,7 +147,9 @@ impl Engine {
         self.forking.held().remove(&unit);
     }
 
-    fn round(&self, orders: &[Order]) -> Result<Round> {
+    pub(crate) fn round(&self, orders: &[Order]) -> Result<Round> {
+        // A fork record may need room itself, and must not wait for another round to make it.
+        let _working = self.no_reclaim();
         let round = self.forking.mover.round(self.stream(), orders)?;
         self.forking.mover.settle(self.stream());
         Ok(round)
@@ -196,8 +190,6 @@ impl Engine {
         if orders.is_empty() {
             return false;
         }
-        // A fork record may need room itself, and must not wait for another round to make it.
-        let _working = self.no_reclaim();
         match self.round(&orders) {
             Ok(round) => {
                 let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,7 +205,6 @@ impl Engine {
         let Some(units) = self.forking.pool().worst() else { return };
         let orders: Vec<Order> =
             units.into_iter().map(|unit| Order { unit, task: Task::Compact }).collect();
-        let _working = self.no_reclaim();
         // What cannot be copied stays where it is.
         let _ = self.round(&orders);
     }
@@ -298,10 +289,13 @@ impl Engine {
     pub(crate) fn settle_forks(&self) {
         if !self.forking.swept.swap(true, Ordering::AcqRel) {
             let live = self.stream().core().units.extents();
-            if self.forking.pool().sweep(&live).is_err() {
-                // Nothing of earlier opens is freed before it is known what is needed.
-                self.forking.swept.store(false, Ordering::Release);
-                return;
+            match self.forking.pool().sweep(&live) {
+                Ok(found) => self.forking.losses.note_strangers(found.strangers),
+                Err(_) => {
+                    // Nothing of earlier opens is freed before it is known what is needed.
+                    self.forking.swept.store(false, Ordering::Release);
+                    return;
+                }
             }
         }
         self.forking.mover.settle(self.stream());

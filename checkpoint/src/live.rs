@@ -82,7 +82,7 @@ impl Engine {
         let (wall, now) = (clock.wall_ms(), clock.monotonic_ms());
         let mut units = list(&self.stream().core().units, wall, now);
         let held = self.forking.held().clone();
-        let mut problems = self.forking.problems();
+        let mut problems = self.problems();
         for unit in &mut units {
             unit.held = held.contains(&unit.unit);
             unit.problem = problems.remove(&unit.unit);

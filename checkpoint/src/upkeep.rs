@@ -111,6 +111,7 @@ impl Engine {
         if self.due(now).0 == Some(Task::Keypoint) {
             if why == Why::Outrun {
                 self.settle_forks();
+                self.rebuild_due();
                 let _ = self.write_directories();
             }
             self.fork_due(why);
@@ -141,6 +142,7 @@ impl Engine {
         self.stream().core().retry_dropped(now);
         self.undo_abandoned();
         self.settle_forks();
+        self.rebuild_due();
         // Hints: what cannot be written is made by a scan.
         let _ = self.write_directories();
         self.keep(now);

@@ -10,6 +10,7 @@ mod mover;
 mod pace;
 pub mod policy;
 pub mod pool;
+mod rebuild;
 mod round;
 
 pub use mover::{Action, Move, Task};

@@ -9,10 +9,14 @@
 //!    main log's part of the chain ends. Crash before it is durable: it does not exist, nor does
 //!    anything behind it. 5. It is durable: trimming may pass the originals.
 //!
-//! A compaction copies a unit's extents to new ones by the same steps; a rebuilding copies the
-//! originals once more where extents are lost.
+//! A compaction copies a unit's extents to new ones by the same steps. So does a rebuilding, with
+//! the originals in the place of extents that are lost: nothing old is freed or overwritten before
+//! the new fork record is durable, and what is not whole gets none.
 
-use siding_wal::format::{Extent, Kind, Packer, RecordHeader, SPtr, wide};
+use crate::rebuild::{Next, Piece, Rebuild};
+use siding_wal::format::{
+    Extent, ExtentHead, Kind, Packer, RECORD_HEADER_LEN, RecordHeader, SPtr, wide,
+};
 use siding_wal::seeded;
 use siding_wal::units::{Forked, Moving};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -37,7 +41,7 @@ pub enum Task {
     },
     /// Copy the unit's extents to new ones.
     Compact,
-    /// Copy the originals of lost extents once more.
+    /// Copy the unit's extents to new ones, and the originals of those that are lost.
     Rebuild,
 }
 
@@ -64,6 +68,8 @@ enum State {
     Walk(Lsn),
     /// Step 1 of a compaction: the extents, newest first, and the next one.
     Trace(SPtr),
+    /// Step 1 of a rebuilding.
+    Search,
     /// What the older copies come to, before the first new one.
     Behind(SPtr),
     /// Step 2.
@@ -86,6 +92,11 @@ pub struct Move {
     lsns: VecDeque<Lsn>,
     /// Extents still to be copied, oldest first.
     old: VecDeque<SPtr>,
+    search: Option<Rebuild>,
+    /// What comes behind both, oldest first.
+    pieces: VecDeque<Piece>,
+    /// How many records must come out, and their hash.
+    total: Option<(u64, u64)>,
     successor: Option<Lsn>,
     packer: Packer,
     /// The newest extent, with the copies up to it and their hash.
@@ -102,9 +113,10 @@ impl Move {
     pub fn new(task: Task, moving: Moving, durable: Lsn) -> Self {
         let start = moving.start;
         let state = match task {
-            Task::Whole | Task::Rebuild => State::Walk(start.head),
+            Task::Whole => State::Walk(start.head),
             Task::UpTo { next, .. } => State::Walk(next.map_or(start.head, |(lsn, _)| lsn)),
-            Task::Compact if start.sec == SPtr::NONE => State::Nothing,
+            Task::Compact | Task::Rebuild if start.sec == SPtr::NONE => State::Nothing,
+            Task::Rebuild => State::Search,
             Task::Compact => State::Trace(start.sec),
         };
         Self {
@@ -114,6 +126,9 @@ impl Move {
             state,
             lsns: VecDeque::new(),
             old: VecDeque::new(),
+            search: (task == Task::Rebuild).then(|| Rebuild::new(moving)),
+            pieces: VecDeque::new(),
+            total: None,
             successor: None,
             packer: Packer::new(start.unit, moving.moves.saturating_add(1), None),
             behind: None,
@@ -154,6 +169,11 @@ impl Move {
                 State::Walk(lsn) => return Action::Read(lsn),
                 State::Trace(at) if at == SPtr::NONE => self.state = State::Copy,
                 State::Trace(at) | State::Behind(at) => return Action::ReadExtent(at),
+                State::Search => match self.search.as_mut().map_or(Next::Done, Rebuild::next) {
+                    Next::Extent(at) => return Action::ReadExtent(at),
+                    Next::Record(lsn) => return Action::Read(lsn),
+                    Next::Done => self.searched(),
+                },
                 State::Copy => {
                     if self.packer.encoded_len() >= EXTENT_BYTES {
                         return self.append();
@@ -164,8 +184,21 @@ impl Move {
                     if let Some(at) = self.old.front() {
                         return Action::ReadExtent(*at);
                     }
-                    if !self.packer.is_empty() {
-                        return self.append();
+                    match self.pieces.pop_front() {
+                        Some(Piece::Extent(at)) => {
+                            self.old.push_back(at);
+                            continue;
+                        }
+                        Some(Piece::Originals(lsns)) => {
+                            self.lsns = lsns;
+                            continue;
+                        }
+                        None if !self.packer.is_empty() => return self.append(),
+                        None if !self.is_whole() => {
+                            self.state = State::Nothing;
+                            continue;
+                        }
+                        None => {}
                     }
                     self.state = if seeded!(ForkBeforeSync) { State::Fork } else { State::Sync };
                 }
@@ -177,19 +210,35 @@ impl Move {
     }
 
     fn walked_to_the_end(&self, lsn: Lsn) -> bool {
-        let floor = if self.task == Task::Rebuild { Lsn::new(1) } else { self.moving.start.floor };
-        lsn.is_zero() || lsn < floor
+        lsn.is_zero() || lsn < self.moving.start.floor
     }
 
     /// Step 1 is over.
     fn collected(&mut self) {
-        let expected = self.moving.secondary.0;
-        let complete = self.task != Task::Rebuild || wide(self.lsns.len()) == expected;
         self.state = match self.moving.start.sec {
-            _ if self.lsns.is_empty() || !complete => State::Nothing,
-            sec if sec != SPtr::NONE && self.task != Task::Rebuild => State::Behind(sec),
-            _ => State::Copy,
+            _ if self.lsns.is_empty() => State::Nothing,
+            SPtr::NONE => State::Copy,
+            sec => State::Behind(sec),
         };
+    }
+
+    /// Step 1 of a rebuilding is over.
+    fn searched(&mut self) {
+        let needed = self.search.as_ref().is_some_and(Rebuild::is_needed);
+        let found = self.search.take().filter(|_| needed).and_then(Rebuild::pieces);
+        self.state = match found {
+            Some((pieces, total)) => {
+                (self.pieces, self.total) = (pieces, Some(total));
+                State::Copy
+            }
+            None => State::Nothing,
+        };
+    }
+
+    /// Whether what was copied is what the last fork record says was moved.
+    fn is_whole(&self) -> bool {
+        let copied = self.behind.map(|(_, count, hash)| (count, hash));
+        self.total.is_none() || self.total == copied
     }
 
     /// The record that was to be read, header and payload as they stand; both were verified.
@@ -207,6 +256,10 @@ impl Move {
         }
         match self.state {
             State::Walk(_) => self.walked(lsn, header),
+            State::Search => {
+                let payload = record.get(RECORD_HEADER_LEN..).unwrap_or_default();
+                self.search.as_mut().map_or(Ok(()), |it| it.record(lsn, header, payload))
+            }
             _ => {
                 self.lsns.pop_front();
                 self.pack(lsn, header, record);
@@ -227,8 +280,7 @@ impl Move {
                 }
                 upto
             }
-            Task::Rebuild => Lsn::new(self.moving.start.floor.get().saturating_sub(1)),
-            Task::Whole | Task::Compact => Lsn::MAX,
+            Task::Whole | Task::Compact | Task::Rebuild => Lsn::MAX,
         };
         if header.kind != Kind::Fork {
             if lsn <= upto && (lsn < self.durable || seeded!(CopyNotDurable)) {
@@ -256,8 +308,16 @@ impl Move {
     }
 
     /// The extent that was to be read.
-    pub fn extent(&mut self, extent: &Arc<Extent>) {
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] if the extents do not lead backward.
+    pub fn extent(&mut self, extent: &Arc<Extent>) -> Result<()> {
         match self.state {
+            State::Search => {
+                let search = self.search.as_mut();
+                return search.map_or(Ok(()), |it| it.extent(Some(&extent.head), true));
+            }
             State::Trace(at) => {
                 self.old.push_front(at);
                 self.state = State::Trace(extent.head.parent);
@@ -274,6 +334,20 @@ impl Move {
                     self.pack(copied.lsn, &copied.header, extent.record(copied));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The extent that was to be read is lost, and `head` is its head if that is not: true if
+    /// there is another way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Move::extent`].
+    pub fn lost(&mut self, head: Option<&ExtentHead>) -> Result<bool> {
+        match (&self.state, self.search.as_mut()) {
+            (State::Search, Some(search)) => search.extent(head, false).map(|()| true),
+            _ => Ok(false),
         }
     }
 

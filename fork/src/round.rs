@@ -92,7 +92,7 @@ impl Mover {
                 Ok(false) => self.give_up(stream, &one),
                 Err(error) => {
                     self.give_up(stream, &one);
-                    if !gone(&error) {
+                    if !gone(&error) || order.task == Task::Rebuild {
                         round.given_up.push((order.unit, error));
                     }
                 }
@@ -135,10 +135,21 @@ impl Mover {
                     Err(_) if one.unreadable() => {}
                     Err(error) => return Err(error),
                 },
-                Action::ReadExtent(at) => one.extent(&self.pool.extent(one.unit(), at)?),
+                Action::ReadExtent(at) => match self.pool.extent(one.unit(), at) {
+                    Ok(extent) => one.extent(&extent)?,
+                    Err(error) => {
+                        let head = self.pool.head_of(one.unit(), at);
+                        if !one.lost(head.as_ref())? {
+                            return Err(error);
+                        }
+                    }
+                },
                 Action::Append(packer) => {
-                    let compact = matches!(one.task(), Task::Compact | Task::Rebuild);
-                    let purpose = if compact { Purpose::Compact } else { Purpose::Move };
+                    let purpose = match one.task() {
+                        Task::Whole | Task::UpTo { .. } => Purpose::Move,
+                        Task::Compact => Purpose::Compact,
+                        Task::Rebuild => Purpose::Rebuild,
+                    };
                     let at = self.pool.append(*packer, purpose)?;
                     one.appended(at);
                 }

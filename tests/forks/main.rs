@@ -3,7 +3,9 @@
 
 mod ages;
 mod directories;
+mod lost;
 mod moves;
+mod place;
 mod stuck;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,7 +5,8 @@
 //!    process may have left bytes in the page cache that no disk holds.
 //! 3. Survey of control file and headers. Crash: nothing changed.
 //! 4. Scan from the last complete keypoint to the end, which the lettered table decides; the
-//!    unit table is rebuilt on the way. Crash: nothing changed.
+//!    unit table is rebuilt on the way. Crash: nothing changed. What lives is held against the
+//!    place of the secondary log; see `secondary.rs`.
 //! 5. A place to go on. After a clean close: a control slot that takes the mark away and carries
 //!    the new incarnation, and the log goes on where it ended. Crash behind it: an unclean end.
 //!    Else a new segment, whose synced header says where what is kept ends; a last segment
@@ -17,6 +18,7 @@
 
 pub(crate) mod analysis;
 mod create;
+pub(crate) mod note;
 mod place;
 
 use crate::undo::UndoHandler;
@@ -51,6 +53,8 @@ pub struct Config {
     pub max_log_bytes: Option<u64>,
     /// Where the secondary log lies; none: beside the main log.
     pub secondary: Option<Arc<dyn Disk>>,
+    /// Whether the log is opened though the extents that live units need are not there.
+    pub secondary_lost: bool,
     /// The most that the secondary log's files may take together.
     pub max_secondary_bytes: Option<u64>,
     /// When units are moved.
@@ -80,6 +84,7 @@ impl Default for Config {
             max_record: 16 << 20,
             max_log_bytes: None,
             secondary: None,
+            secondary_lost: false,
             max_secondary_bytes: None,
             forks: ForkConfig::default(),
             discipline: None,
@@ -203,6 +208,7 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
         roomy(config, config.segment_size)?;
         create::check(&**disk, &found, config)?;
         let (stream, report) = create::create(disk, clock, config, &found)?;
+        note::check(disk, config, &stream.settings().log_id, &[])?;
         let pool = pool(disk, config, &stream);
         let (stream, directories) = (Arc::new(stream), BTreeMap::new());
         return Ok(Opened { stream, report, marked_ms: 0, directories, pool, lock });
@@ -214,6 +220,9 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
     agrees(&found, config, &**disk)?;
     let base = analysis::base(&mut found)?;
     let (analysis, verdict) = scan(&found, base, config)?;
+    if let Some(identity) = &found.identity {
+        note::check(disk, config, &identity.log_id, &analysis.units.extents())?;
+    }
     let place = place::Place { disk, clock, config, found: &found, verdict: &verdict };
     let marked_ms = analysis.marked_ms;
     let directories = analysis.directories.clone();

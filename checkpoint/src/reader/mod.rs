@@ -15,6 +15,7 @@ pub use secondary::ExtentInfo;
 
 use crate::engine::Positions;
 use crate::live::{self, UnitInfo};
+use crate::open::note;
 use crate::retain::{Facts, Pin};
 use look::{View, look};
 use siding_fork::pool::Pool;
@@ -249,6 +250,15 @@ impl ReadOnly {
         }
         if !found.strangers.is_empty() {
             notes.push(format!("not of the log, and left alone: {}", found.strangers.join(", ")));
+        }
+        match note::noted(&*self.disk, found.segments.id()) {
+            Ok(note::Note::At(place)) if place != note::BESIDE => {
+                notes.push(format!("its secondary log lies {}", note::shown(&place)));
+            }
+            Ok(note::Note::Damaged) => {
+                notes.push("the note of where its secondary log lies is damaged".into());
+            }
+            _ => {}
         }
         if found.control.is_none() {
             notes.push("the control file is lost; the segment headers answer instead".into());

@@ -1,15 +1,37 @@
 //! Which extents live, in which files. Pure.
 
 use super::PoolStats;
-use siding_wal::format::{SPtr, wide};
+use siding_wal::Lsn;
+use siding_wal::format::{ExtentHead, SPtr, wide};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An extent that is live, or may become so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     unit: u64,
-    len: u64,
-    parent: SPtr,
+    extent: Known,
+}
+
+/// What the head of an extent says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) len: u64,
+    pub(super) parent: SPtr,
+    /// The original LSN of its oldest copy.
+    pub(super) oldest: Lsn,
+    /// Copies behind its parent.
+    pub(super) older: u64,
+}
+
+impl From<&ExtentHead> for Known {
+    fn from(head: &ExtentHead) -> Self {
+        Self {
+            len: u64::from(head.len),
+            parent: head.parent,
+            oldest: head.oldest,
+            older: head.total_count.saturating_sub(u64::from(head.count)),
+        }
+    }
 }
 
 /// The extents of a unit.
@@ -77,16 +99,17 @@ impl Ledger {
         self.files.get(&number).is_some_and(|file| file.extents > 0)
     }
 
-    pub(super) fn appended(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
-        self.insert(unit, at, len, parent);
+    pub(super) fn appended(&mut self, unit: u64, at: SPtr, extent: Known) {
+        self.insert(unit, at, extent);
         self.unsynced.insert(at);
     }
 
     /// Takes note of an extent that is live.
-    pub(super) fn insert(&mut self, unit: u64, at: SPtr, len: u64, parent: SPtr) {
-        if self.extents.insert(at, Entry { unit, len, parent }).is_some() {
+    pub(super) fn insert(&mut self, unit: u64, at: SPtr, extent: Known) {
+        if self.extents.insert(at, Entry { unit, extent }).is_some() {
             return;
         }
+        let len = extent.len;
         let of_unit = self.units.entry(unit).or_default();
         of_unit.extents.insert(at);
         of_unit.bytes = of_unit.bytes.saturating_add(len);
@@ -97,7 +120,19 @@ impl Ledger {
 
     /// The parent of an extent of this unit, if it is known.
     pub(super) fn parent(&self, unit: u64, at: SPtr) -> Option<SPtr> {
-        self.extents.get(&at).filter(|entry| entry.unit == unit).map(|entry| entry.parent)
+        self.known(unit, at).map(|extent| extent.parent)
+    }
+
+    /// What is known of an extent of this unit.
+    pub(super) fn known(&self, unit: u64, at: SPtr) -> Option<Known> {
+        self.extents.get(&at).filter(|entry| entry.unit == unit).map(|entry| entry.extent)
+    }
+
+    /// The extents of the unit that must be on the disk, and their lengths.
+    pub(super) fn on_disk(&self, unit: u64) -> Vec<(SPtr, u64)> {
+        let extents = self.extents_of(unit).into_iter();
+        let synced = extents.filter(|at| !self.unsynced.contains(at));
+        synced.filter_map(|at| Some((at, self.known(unit, at)?.len))).collect()
     }
 
     pub(super) fn synced(&mut self) {
@@ -116,13 +151,13 @@ impl Ledger {
         self.unsynced.remove(&at);
         if let Some(of_unit) = self.units.get_mut(&entry.unit) {
             of_unit.extents.remove(&at);
-            of_unit.bytes = of_unit.bytes.saturating_sub(entry.len);
+            of_unit.bytes = of_unit.bytes.saturating_sub(entry.extent.len);
             if of_unit.extents.is_empty() {
                 self.units.remove(&entry.unit);
             }
         }
         if let Some(file) = self.files.get_mut(&at.extent) {
-            file.live_bytes = file.live_bytes.saturating_sub(entry.len);
+            file.live_bytes = file.live_bytes.saturating_sub(entry.extent.len);
             file.extents = file.extents.saturating_sub(1);
         }
     }
@@ -184,6 +219,11 @@ impl Ledger {
     /// The chain of a unit cannot be followed beyond this extent.
     pub(super) fn broke(&mut self, unit: u64, at: SPtr) {
         self.broken.insert(unit, at);
+    }
+
+    /// The chain may be followed once more: what was damaged can be read again.
+    pub(super) fn healed(&mut self, unit: u64) {
+        self.broken.remove(&unit);
     }
 
     /// The sweep is over; it saw these files.
@@ -286,20 +326,24 @@ mod tests {
         SPtr { extent, offset }
     }
 
+    const fn known(len: u64, parent: SPtr) -> Known {
+        Known { len, parent, oldest: Lsn::ZERO, older: 0 }
+    }
+
     #[test]
     fn where_a_chain_leads_to_what_is_not_known_anything_older_may_belong_to_it() {
         let mut ledger = Ledger::default();
         let (old, unknown, dead, new) = (at(1, 64), at(2, 64), at(3, 64), at(3, 99));
-        ledger.insert(5, old, 100, SPtr::NONE);
-        ledger.insert(5, dead, 100, unknown);
-        ledger.insert(5, new, 100, unknown);
+        ledger.insert(5, old, known(100, SPtr::NONE));
+        ledger.insert(5, dead, known(100, unknown));
+        ledger.insert(5, new, known(100, unknown));
         assert!(!ledger.replaced(5, new));
         assert!(ledger.holds(5, old) && ledger.holds(5, new) && !ledger.holds(5, dead));
         // The chain goes on with the old one: it stays. It ends before it: it goes.
-        ledger.insert(5, unknown, 100, old);
+        ledger.insert(5, unknown, known(100, old));
         assert!(ledger.replaced(5, new));
         assert!(ledger.holds(5, old) && ledger.holds(5, unknown));
-        ledger.insert(5, at(4, 64), 100, SPtr::NONE);
+        ledger.insert(5, at(4, 64), known(100, SPtr::NONE));
         assert!(ledger.replaced(5, at(4, 64)));
         assert_eq!((ledger.stats().extents, ledger.unit_bytes(5)), (1, 100));
     }
@@ -309,7 +353,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.file_bytes(1, 4096);
         ledger.file_bytes(2, 4096);
-        ledger.insert(5, at(3, 64), 100, SPtr::NONE);
+        ledger.insert(5, at(3, 64), known(100, SPtr::NONE));
         ledger.file_bytes(3, 4096);
         assert_eq!((ledger.stats().bytes, ledger.dead_files()), (3 * 4096, Vec::new()));
         ledger.swept(&BTreeSet::from([2]));

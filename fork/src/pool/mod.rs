@@ -12,13 +12,14 @@
 
 mod file;
 mod ledger;
+mod lost;
 mod read;
 mod sweep;
 
 pub use sweep::{Problem, Sweep};
 
 use file::{OpenFile, sync_all};
-use ledger::Ledger;
+use ledger::{Known, Ledger};
 use siding_wal::disk::{Disk, LogFile};
 use siding_wal::format::{
     ExtentPlace, LogId, Packer, SPtr, extent_file_name, parse_extent_name, wide,
@@ -27,6 +28,7 @@ use siding_wal::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a pool is laid out.
@@ -51,6 +53,8 @@ pub enum Purpose {
     Move,
     /// Copies of copies, so that a file can go: may use the reserve of one file.
     Compact,
+    /// Copies in the place of lost ones: no quota keeps a unit from being whole.
+    Rebuild,
 }
 
 /// What a pool holds, in bytes and numbers. Before the sweep the extents of earlier opens are
@@ -81,6 +85,8 @@ pub struct Pool {
     config: PoolConfig,
     /// Else it only looks: it never writes, frees or removes.
     writable: bool,
+    /// False once it is known that nothing lives in it.
+    used: AtomicBool,
     state: Mutex<State>,
     /// Files that are kept open for reading; their headers were verified.
     files: Mutex<BTreeMap<u64, Arc<dyn LogFile>>>,
@@ -112,7 +118,8 @@ impl Pool {
     /// The pool on a disk. Touches nothing.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, config: PoolConfig) -> Self {
-        Self { disk, config, writable: true, state: Mutex::default(), files: Mutex::default() }
+        let (used, state, files) = (AtomicBool::new(true), Mutex::default(), Mutex::default());
+        Self { disk, config, writable: true, used, state, files }
     }
 
     /// The pool of a log that is only looked at, perhaps while its owner writes: it is read, and
@@ -154,6 +161,7 @@ impl Pool {
             return Err(Error::new(ErrorKind::Invalid, "an extent without a record"));
         }
         let mut state = self.state();
+        self.used.store(true, Ordering::Release);
         let result = self.append_to(&mut state, packer, purpose);
         let dead = state.ledger.dead_files();
         drop(state);
@@ -181,7 +189,7 @@ impl Pool {
         let (head, bytes) = packer.seal(&ExtentPlace { log_id: self.config.log_id, at });
         let written = open.push(&bytes);
         ledger.file_bytes(at.extent, open.len());
-        ledger.appended(head.unit, at, wide(bytes.len()), head.parent);
+        ledger.appended(head.unit, at, Known::from(&head));
         match written {
             Ok(()) => Ok(at),
             Err(cause) => {
@@ -200,7 +208,7 @@ impl Pool {
     /// Quota and disk have room for `more` bytes.
     fn check_room(&self, state: &mut State, more: u64, purpose: Purpose) -> Result<()> {
         let unit = u64::from(self.config.write_unit);
-        if let Some(max) = self.config.max_bytes {
+        if let Some(max) = self.config.max_bytes.filter(|_| purpose != Purpose::Rebuild) {
             self.count(state)?;
             let reserve = if purpose == Purpose::Move { self.config.file_size } else { 0 };
             let most = max.saturating_sub(reserve);
@@ -399,6 +407,12 @@ impl Pool {
         self.state().ledger.stats()
     }
 
+    /// Whether anything may live in it: a look at one word, for those who ask often.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
     /// Bytes of a unit's extents.
     #[must_use]
     pub fn unit_bytes(&self, unit: u64) -> u64 {
@@ -437,8 +451,13 @@ impl Pool {
     }
 
     fn path_of(&self, number: u64) -> PathBuf {
-        let name = extent_file_name(number);
-        self.disk.path().map_or_else(|| PathBuf::from(&name), |path| path.join(&name))
+        self.path(&extent_file_name(number))
+    }
+
+    /// Where a file of the pool lies, for messages.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.disk.path().map_or_else(|| PathBuf::from(name), |path| path.join(name))
     }
 
     fn files(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn LogFile>>> {

@@ -7,7 +7,7 @@ use siding_wal::format::{
     EXTENT_ALIGN, EXTENT_FILE_HEADER_LEN, EXTENT_HEAD_LEN, Extent, ExtentFileHeader, ExtentHead,
     ExtentPlace, Malformed, SPtr, extent_file_name, parse_extent_name, size, wide,
 };
-use siding_wal::{Error, ErrorKind, Lsn, Result};
+use siding_wal::{Error, ErrorKind, Result};
 use std::io;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(super) enum Header {
 }
 
 /// An extent; or why it could not be read, and its head if that could.
-type Whole = std::result::Result<Extent, (Error, Option<ExtentHead>)>;
+pub(super) type Whole = std::result::Result<Extent, (Error, Option<ExtentHead>)>;
 
 impl Copies for Pool {
     /// Reads and verifies an extent.
@@ -42,8 +42,7 @@ impl Copies for Pool {
     fn extent(&self, unit: u64, at: SPtr) -> Result<Arc<Extent>> {
         self.whole(unit, at).map(Arc::new).map_err(|(error, head)| {
             let error = self.located(error, unit, at, head.as_ref());
-            let range = head.map(|head| (head.oldest, head.newest));
-            self.note(unit, at, &error, range.map(|it| it.0), range.map(|it| it.1));
+            self.note(unit, at, &error, head.as_ref());
             error
         })
     }
@@ -64,7 +63,7 @@ impl Pool {
     }
 
     /// Keeps in mind what is wrong with an extent that is needed.
-    fn note(&self, unit: u64, at: SPtr, error: &Error, from: Option<Lsn>, upto: Option<Lsn>) {
+    pub(super) fn note(&self, unit: u64, at: SPtr, error: &Error, head: Option<&ExtentHead>) {
         let mut state = self.state();
         // A disk that fails to answer may answer next time.
         if error.kind() != ErrorKind::Io && state.ledger.holds(unit, at) {
@@ -74,14 +73,15 @@ impl Pool {
                 file: extent_file_name(at.extent),
                 kind: error.kind(),
                 what: error.to_string(),
-                from,
-                upto,
+                from: head.map(|head| head.oldest),
+                upto: head.map(|head| head.newest),
+                records: head.map(|head| u64::from(head.count)),
             });
         }
     }
 
     /// The file, open, its header verified.
-    fn file(&self, number: u64) -> Result<Arc<dyn LogFile>> {
+    pub(super) fn file(&self, number: u64) -> Result<Arc<dyn LogFile>> {
         if let Some(file) = self.files().get(&number) {
             return Ok(Arc::clone(file));
         }
@@ -185,7 +185,7 @@ impl Pool {
         ExtentPlace { log_id: self.config.log_id, at }
     }
 
-    fn whole(&self, unit: u64, at: SPtr) -> Whole {
+    pub(super) fn whole(&self, unit: u64, at: SPtr) -> Whole {
         let headless = |error| (error, None);
         let file = self.file(at.extent).map_err(headless)?;
         let mut bytes = self.read_at(&*file, at, FRONT).map_err(headless)?;

@@ -1,10 +1,12 @@
 //! The sweep: what earlier opens left, held against what is needed.
 
+use super::ledger::Known;
 use super::read::Header;
 use super::{Pool, State};
 use siding_wal::format::{SPtr, extent_file_name, parse_extent_name};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 /// An extent that a live unit needs and that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Problem {
     pub from: Option<Lsn>,
     /// No record above is lost; none: all that were moved may be.
     pub upto: Option<Lsn>,
+    /// How many are lost; none: all that were moved.
+    pub records: Option<u64>,
 }
 
 /// What a sweep found.
@@ -97,6 +101,9 @@ impl Pool {
         let mut state = self.state();
         state.ledger.swept(&there);
         found.problems = state.problems.len().try_into().unwrap_or(u64::MAX);
+        if live.is_empty() && state.ledger.stats().extents == 0 {
+            self.used.store(false, Ordering::Release);
+        }
         let orphans_stay = siding_wal::seeded!(SweepLeavesOrphans);
         let dead = if orphans_stay { Vec::new() } else { state.ledger.dead_files() };
         drop(state);
@@ -112,7 +119,7 @@ impl Pool {
     }
 
     /// Learns the extents of a unit from the newest on; returns how many there are.
-    fn follow(&self, unit: u64, newest: SPtr) -> u64 {
+    pub(super) fn follow(&self, unit: u64, newest: SPtr) -> u64 {
         let (mut begun, mut at, mut above, mut count) = (newest, newest, None, 0);
         loop {
             while at != SPtr::NONE {
@@ -132,15 +139,16 @@ impl Pool {
     }
 
     /// Learns one extent; returns its parent, unless the unit is over or this is as far as its
-    /// chain can be followed. `above` is the oldest record of the extent before.
-    fn meet_extent(&self, unit: u64, at: SPtr, above: &mut Option<Lsn>) -> Option<SPtr> {
+    /// chain can be followed. `above` is the extent before.
+    fn meet_extent(&self, unit: u64, at: SPtr, above: &mut Option<Known>) -> Option<SPtr> {
         {
             let state = self.state();
             if state.ledger.is_freed(unit) {
                 return None;
             }
-            if let Some(parent) = state.ledger.parent(unit, at) {
-                return Some(parent);
+            if let Some(known) = state.ledger.known(unit, at) {
+                *above = Some(known);
+                return Some(known.parent);
             }
         }
         let head = self.read_head(unit, at);
@@ -150,8 +158,8 @@ impl Pool {
         }
         match head {
             Ok(head) => {
-                state.ledger.insert(unit, at, u64::from(head.len), head.parent);
-                *above = Some(head.oldest);
+                state.ledger.insert(unit, at, Known::from(&head));
+                *above = Some(Known::from(&head));
                 Some(head.parent)
             }
             Err(error) => {
@@ -163,7 +171,8 @@ impl Pool {
                     kind: error.kind(),
                     what: error.to_string(),
                     from: None,
-                    upto: above.map(|lsn| Lsn::new(lsn.get().saturating_sub(1))),
+                    upto: above.map(|it| Lsn::new(it.oldest.get().saturating_sub(1))),
+                    records: above.map(|it| it.older),
                 });
                 None
             }

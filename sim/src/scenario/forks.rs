@@ -6,6 +6,7 @@ use super::session::{Result, Session};
 use super::{Scenario, fill, young};
 use crate::Trouble;
 use siding::Outcome;
+use siding::disk::Disk as _;
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("fork_in_doubt", young, in_doubt),
@@ -20,6 +21,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("fork_frees", young, frees),
     Scenario::new("fork_while_appending", young, while_appending),
     Scenario::new("fork_of_the_durable", young, of_the_durable),
+    Scenario::new("fork_rebuilt", young, rebuilt),
 ];
 
 /// Everything committed is stored, and a keypoint says so: what nobody needs is trimmed.
@@ -191,6 +193,51 @@ fn undo(session: &mut Session) -> Result<()> {
     session.tick(10)?;
     session.kill();
     Ok(())
+}
+
+/// Somebody removes every extent file.
+fn lose_extents(session: &Session) -> Result<()> {
+    let disk = session.disk();
+    let lose = || {
+        for (name, _) in disk.list()?.iter().filter(|(name, _)| name.ends_with(".ext")) {
+            disk.remove(name)?;
+        }
+        disk.sync_dir()
+    };
+    match lose() {
+        Err(cause) if disk.is_off() || disk.troubles() == 0 => {
+            Err(siding::Error::io("the extents cannot be removed", cause).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Extents go missing while their originals are there: the copies are made anew, and count.
+fn rebuilt(session: &mut Session) -> Result<()> {
+    session.open()?;
+    let work = session.unit(&[10, 700, 20])?;
+    let id = work.id;
+    let doubt = session.prepare(work)?;
+    session.fork(id)?;
+    lose_extents(session)?;
+    session.fork(id)?;
+    session.transact(&[100])?;
+    lose_extents(session)?;
+    session.tick(10)?;
+    session.kill();
+    drop(doubt);
+    session.open()?;
+    session.tick(10)?;
+    lose_extents(session)?;
+    let doubt = session.log()?.in_doubt().into_iter().find(|doubt| doubt.id() == id);
+    let doubt = doubt.ok_or_else(|| Trouble::broken("the unit is not in doubt"))?;
+    session.resolve(doubt, Outcome::Commit)?;
+    session.transact(&[100])?;
+    session.kill();
+    session.open()?;
+    pass_on(session)?;
+    session.tick(10)?;
+    session.close()
 }
 
 /// The policy moves what holds the log.

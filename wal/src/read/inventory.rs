@@ -15,7 +15,15 @@ use std::sync::Arc;
 pub const CONTROL_NAME: &str = "control";
 
 /// Names that belong to a log, or that every file system may put beside one.
-const KNOWN_NAMES: [&str; 5] = [CONTROL_NAME, "lock", "admin.sock", "admin.sock.new", "lost+found"];
+const KNOWN_NAMES: [&str; 7] = [
+    CONTROL_NAME,
+    "lock",
+    "admin.sock",
+    "admin.sock.new",
+    "secondary",
+    "secondary.new",
+    "lost+found",
+];
 
 /// What the first bytes of a numbered file are.
 #[derive(Clone, Debug)]
