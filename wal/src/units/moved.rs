@@ -244,9 +244,9 @@ impl Unit {
         self.main = (self.main.0.saturating_sub(moved.0), self.main.1.saturating_sub(moved.1));
         self.secondary = (fork.moved_count, fork.moved_bytes);
         self.head = lsn;
-        let naive = crate::seeded!(NaiveCut) || crate::seeded!(NaiveCutTrim);
         self.floor = match fork.floor.is_zero() {
-            true if naive => lsn,
+            true if crate::seeded!(NaiveCut) => lsn,
+            true if crate::seeded!(NaiveCutTrim) => lsn,
             true => lsn.plus(1),
             false => fork.floor,
         };
