@@ -3,7 +3,9 @@
 
 use crate::engine::Engine;
 use crate::open::ForkConfig;
-use siding_fork::policy::{Candidate, Effect, Plan, Policy, Sealed, Settings, Situation};
+use siding_fork::policy::{
+    Candidate, Effect, Hindrance, Plan, Policy, Sealed, Settings, Situation,
+};
 use siding_fork::pool::Pool;
 use siding_fork::{Mover, Order, Pace, Round, Task};
 use siding_wal::format::wide;
@@ -48,6 +50,8 @@ pub(crate) struct Forking {
     /// Units that an operator wants to stay where they are.
     held: Mutex<BTreeSet<u64>>,
     swept: AtomicBool,
+    /// What is to be moved has no room on the secondary log.
+    no_room: AtomicBool,
     /// The quota of the secondary log.
     max_bytes: Option<u64>,
 }
@@ -70,6 +74,7 @@ impl Forking {
             policy: Mutex::new((Policy::new(settings), Pace::new(config.rate))),
             held: Mutex::new(BTreeSet::new()),
             swept: AtomicBool::new(false),
+            no_room: AtomicBool::new(false),
             max_bytes,
         }
     }
@@ -94,6 +99,11 @@ impl Forking {
     pub(crate) fn pays(&self, effect: &Effect) -> bool {
         let ratio = self.config.benefit;
         effect.gain > 0 && effect.gain >= effect.cost.saturating_mul(ratio)
+    }
+
+    /// Whether the last plan found no room on the secondary log for what it would move.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.no_room.load(Ordering::Relaxed)
     }
 
     pub(crate) fn held(&self) -> MutexGuard<'_, BTreeSet<u64>> {
@@ -163,9 +173,10 @@ impl Engine {
             let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
             let (policy, pace) = &mut *policy;
             let budget = match why {
-                Why::Now | Why::Keypoint => pace.allowed(now).min(ROUND),
+                Why::Now => pace.allowed(now).min(ROUND),
+                Why::Keypoint => pace.allowed(now),
                 Why::Outrun if pace.rate() == 0 => 0,
-                Why::Outrun => ROUND,
+                Why::Outrun => pace.allowed(now).max(ROUND),
                 Why::Full => u64::MAX,
             };
             if budget == 0 {
@@ -175,6 +186,8 @@ impl Engine {
             self.situation(&terms, |situation| policy.round(situation))
         };
         let Ok(planned) = plans else { return false };
+        let no_room = matches!(planned.hindrance, Some(Hindrance::NoRoom(_)));
+        self.forking.no_room.store(no_room, Ordering::Relaxed);
         let orders: Vec<Order> = planned.plans.iter().map(order).collect();
         if orders.is_empty() {
             return false;

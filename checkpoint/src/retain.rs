@@ -184,6 +184,8 @@ impl Engine {
             // Who held the unit should hear of it even before its segments are counted.
             if held.contains(&unit) {
                 pin.action = "unhold it, or fork it";
+            } else if pays && self.forking.has_no_room() {
+                pin.action = "end it, or raise max_secondary_bytes: the secondary log is full";
             } else if pays {
                 pin.action = "fork it";
             }

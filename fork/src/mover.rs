@@ -231,7 +231,8 @@ impl Move {
             Task::Whole | Task::Compact => Lsn::MAX,
         };
         if header.kind != Kind::Fork {
-            if lsn <= upto && (lsn < self.durable || seeded!(CopyNotDurable)) {
+            let durable = if seeded!(CopyNotDurable) { Lsn::MAX } else { self.durable };
+            if lsn <= upto && lsn < durable {
                 self.lsns.push_front(lsn);
             } else {
                 self.successor = Some(lsn);

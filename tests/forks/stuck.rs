@@ -4,7 +4,7 @@ use crate::support::{StillClock, quiet};
 use siding::disk::Disk as _;
 use siding::{InDoubt, Log, Options, Result, UnitOfWork};
 use siding_sim::SimDisk;
-use siding_sim::disk::Crash;
+use siding_sim::disk::{Crash, Op};
 use std::sync::Arc;
 
 const SEGMENT: u64 = 64 << 10;
@@ -116,6 +116,41 @@ fn a_busy_unit_that_never_ends_is_moved_piece_by_piece() -> Result<()> {
     Ok(())
 }
 
+/// Copies are written in large pieces and synced once for all units of a round; the fork records
+/// ride on whatever flush comes next.
+#[test]
+fn a_round_of_moves_syncs_the_secondary_log_once_and_the_main_log_never() -> Result<()> {
+    let disk = SimDisk::new(1);
+    let clock = StillClock::new();
+    let options = options(&clock).keypoint_bytes(1 << 40);
+    let log = options.open_on(Arc::new(disk.clone()))?.finish()?;
+    log.tick();
+    stuck(&log, 20)?;
+    for _ in 0..40 {
+        log.write(&[1; 8_000])?;
+    }
+    log.redo_from(log.positions().durable)?;
+    log.keypoint()?;
+    let before = disk.trace().len();
+    let live: u64 = log.units().iter().map(|unit| unit.bytes).sum();
+    log.tick();
+    assert!(log.units().iter().all(|unit| unit.moves == 1), "{:?}", log.units());
+    let calls = disk.trace().split_off(before);
+    let of = |ending: &str, op: Op| -> Vec<u64> {
+        let those = calls.iter().filter(|call| call.op == op && call.name.ends_with(ending));
+        those.map(|call| call.len).collect()
+    };
+    assert_eq!(of(".ext", Op::Sync).len(), 1, "{calls:?}");
+    let copied: u64 = of(".ext", Op::Write).iter().sum();
+    assert!(copied <= live * 5 / 4 + 4096, "{copied} bytes written for {live}");
+    // A segment that is made meanwhile is none that a fork record could lie in.
+    let made = |name: &str| calls.iter().any(|call| call.op == Op::Create && &*call.name == name);
+    let of_main = calls.iter().filter(|call| call.name.ends_with(".seg") && !made(&call.name));
+    let forced = of_main.filter(|call| matches!(call.op, Op::Sync | Op::DurableWrite));
+    assert_eq!(forced.count(), 0, "{calls:?}");
+    Ok(())
+}
+
 #[test]
 fn a_held_unit_stays_and_a_full_quota_fails_no_commit() -> Result<()> {
     let disk = SimDisk::new(1);
@@ -123,6 +158,9 @@ fn a_held_unit_stays_and_a_full_quota_fails_no_commit() -> Result<()> {
     let log = options(&clock).max_secondary_bytes(1).open_on(Arc::new(disk.clone()))?.finish()?;
     let doubt = stuck(&log, 1)?.pop().unwrap();
     assert!(pass(&log, &clock, 10)? >= 9 * SEGMENT, "there was no room for it to be moved");
+    let pins = log.why_retained();
+    let pin = pins.iter().find(|pin| pin.unit == Some(doubt.id())).expect("it keeps the log");
+    assert!(pin.action.contains("max_secondary_bytes"), "{}", pin.action);
     assert_eq!(log.fork(doubt.id()).unwrap_err().kind(), siding::ErrorKind::LogFull);
     doubt.commit()?;
     log.close()?;

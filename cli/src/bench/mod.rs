@@ -188,7 +188,7 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "secondary_bytes",
         unit: "B/B",
-        what: "secondary log for a live byte of 10,000 stuck units, beside 128 B a unit and one file",
+        what: "secondary log for a live byte of 10,000 stuck units, beside 128 B each and a file",
         goal: None,
         limit: Some(Limit::Most(1.25)),
         run: stuck::secondary,
@@ -279,7 +279,7 @@ fn print(figure: &Figure, measured: Measured, json: bool) -> bool {
             or_none(Some(measured.value), if measured.value < 100.0 { 2 } else { 0 }),
             or_none(measured.floor, 0),
             or_none(ratio, 2),
-            or_none(goal, if figure.goal.is_some() || measured.value < 100.0 { 2 } else { 0 }),
+            or_none(goal, if goal.is_some_and(|goal| goal < 100.0) { 2 } else { 0 }),
             figure.unit,
             if met { "" } else { "(not met)" },
         );

@@ -1,9 +1,9 @@
 //! What commits pay while units are moved at the default rate.
 
-use super::{Effort, Measured, median, rate};
+use super::{Effort, Measured, median, rate, timed};
 use siding::{Durability, Log, Options, Result};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SEGMENT: u64 = 8 << 20;
 
@@ -57,13 +57,12 @@ fn run(dir: &Path, forks: bool, effort: &Effort) -> Result<(Run, u64)> {
 }
 
 fn commits(log: &Log, time: Duration) -> Result<Run> {
-    let (start, mut latencies) = (Instant::now(), Vec::new());
-    while start.elapsed() < time {
-        let begun = Instant::now();
-        log.write(&[7; 128])?;
-        latencies.push(begun.elapsed());
+    let (mut took, mut latencies) = (Duration::ZERO, Vec::new());
+    while took < time {
+        let (_, latency) = timed(|| Ok(log.write(&[7; 128])?))?;
+        took += latency;
+        latencies.push(latency);
     }
-    let took = start.elapsed();
     latencies.sort_unstable();
     let p99 = latencies.get(latencies.len() * 99 / 100).copied().unwrap_or_default();
     let count = u64::try_from(latencies.len()).unwrap_or(u64::MAX);

@@ -32,10 +32,11 @@ fn stick(log: &Log, units: u64) -> Result<()> {
     log.ensure_durable(log.positions().end)
 }
 
-/// Lets other units pass. Returns the most that was kept meanwhile, once the stuck units had eight
-/// segments of time to be moved.
+/// Lets other units pass. Returns the most that was kept meanwhile, once what was stuck had the
+/// time to be moved: eight segments, and four bytes for each of its own.
 fn pass(log: &Log, bytes: u64) -> Result<u64> {
     let start = log.positions().end;
+    let warm = 8 * SEGMENT + 4 * log.units().iter().map(|unit| unit.bytes).sum::<u64>();
     let mut most = 0;
     loop {
         for _ in 0..64 {
@@ -44,10 +45,10 @@ fn pass(log: &Log, bytes: u64) -> Result<u64> {
         let positions = log.positions();
         log.redo_from(positions.durable)?;
         let passed = positions.end.since(start);
-        if passed > 8 * SEGMENT {
+        if passed > warm {
             most = most.max(positions.end.since(positions.oldest));
         }
-        if passed >= bytes.max(10 * SEGMENT) {
+        if passed >= bytes.max(warm + 2 * SEGMENT) {
             return Ok(most);
         }
     }

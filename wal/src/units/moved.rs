@@ -121,7 +121,7 @@ impl Units {
         let entry = self.live.get(&unit)?;
         let since = entry.moving?;
         let floor = match forked.moves_floor {
-            true if crate::seeded!(PartialForgetsRest) && since.is_none() => Lsn::ZERO,
+            true if crate::seeded!(PartialForgetsRest) => since.unwrap_or(Lsn::ZERO),
             true if crate::seeded!(MoveForgetsAppends) => forked.successor.unwrap_or(Lsn::ZERO),
             true => forked.successor.or(since).unwrap_or(Lsn::ZERO),
             false if entry.head >= entry.floor => entry.floor,
@@ -239,11 +239,11 @@ impl Unit {
         self.main = (self.main.0.saturating_sub(moved.0), self.main.1.saturating_sub(moved.1));
         self.secondary = (fork.moved_count, fork.moved_bytes);
         self.head = lsn;
-        let naive = crate::seeded!(NaiveCut) || crate::seeded!(NaiveCutTrim);
-        self.floor = match fork.floor.is_zero() {
-            true if naive => lsn,
-            true => lsn.plus(1),
-            false => fork.floor,
+        self.floor = match fork.floor {
+            Lsn::ZERO if crate::seeded!(NaiveCut) => lsn,
+            Lsn::ZERO if crate::seeded!(NaiveCutTrim) => lsn,
+            Lsn::ZERO => lsn.plus(1),
+            floor => floor,
         };
         self.sec = fork.sec;
         self.moves = fork.moves;
