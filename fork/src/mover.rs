@@ -283,7 +283,8 @@ impl Move {
             Task::Whole | Task::Compact | Task::Rebuild => Lsn::MAX,
         };
         if header.kind != Kind::Fork {
-            if lsn <= upto && (lsn < self.durable || seeded!(CopyNotDurable)) {
+            let durable = if seeded!(CopyNotDurable) { Lsn::MAX } else { self.durable };
+            if lsn <= upto && lsn < durable {
                 self.lsns.push_front(lsn);
             } else {
                 self.successor = Some(lsn);

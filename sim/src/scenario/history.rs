@@ -57,8 +57,26 @@ pub enum Op {
 pub struct Answer {
     /// What redo hands out, in order.
     pub redo: Vec<(u64, Vec<u8>)>,
-    /// Of each live unit its outcome, its name, its records and its effects.
-    pub live: BTreeMap<u64, (Option<Outcome>, Option<Vec<u8>>, Vec<Kind>, Vec<Vec<u8>>)>,
+    /// The live units.
+    pub live: BTreeMap<u64, Unit>,
+}
+
+/// What a restart says of a live unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    outcome: Option<Outcome>,
+    gid: Option<Vec<u8>>,
+    /// Newest to oldest.
+    kinds: Vec<Kind>,
+    /// Oldest to newest.
+    effects: Vec<Vec<u8>>,
+}
+
+/// A unit that is written, its last mark, and its last record.
+struct Written {
+    work: Work,
+    mark: Option<(Savepoint, Lsn)>,
+    last: Lsn,
 }
 
 /// A history of a log.
@@ -87,7 +105,7 @@ pub struct Told {
 /// A history under way.
 struct Life<'a> {
     session: &'a mut Session,
-    works: Vec<(Work, Option<(Savepoint, Lsn)>, Lsn)>,
+    works: Vec<Written>,
     told: Told,
     /// Power cuts are made here; else they are for a sweep to make.
     cuts: bool,
@@ -155,9 +173,10 @@ fn at(index: usize, op: Op, trouble: Trouble) -> Trouble {
 fn answer(seen: &Seen) -> Answer {
     let redo = seen.redo.iter().map(|it| (it.unit, it.payload.clone())).collect();
     let live = seen.live.iter().map(|(unit, live)| {
-        let chain = live.chain.iter().flatten().map(|(_, kind)| *kind).collect();
+        let kinds = live.chain.iter().flatten().map(|(_, kind)| *kind).collect();
         let effects = live.effects.iter().flatten().map(|(_, bytes)| bytes.clone()).collect();
-        (*unit, (live.outcome, live.gid.clone(), chain, effects))
+        let (outcome, gid) = (live.outcome, live.gid.clone());
+        (*unit, Unit { outcome, gid, kinds, effects })
     });
     Answer { redo, live: live.collect() }
 }
@@ -184,24 +203,24 @@ impl Life<'_> {
             Op::Begin(len) if self.works.len() < 6 => {
                 let mut work = self.session.begin()?;
                 let lsn = self.session.append(&mut work, usize::from(len))?;
-                self.works.push((work, None, lsn));
+                self.works.push(Written { work, mark: None, last: lsn });
             }
             Op::Begin(_) => {}
             Op::Append(unit, len) => {
                 if let Some(place) = self.place(unit) {
-                    let (work, _, last) = &mut self.works[place];
+                    let Written { work, last, .. } = &mut self.works[place];
                     *last = self.session.append(work, usize::from(len))?;
                 }
             }
             Op::Savepoint(unit) => {
                 if let Some(place) = self.place(unit) {
-                    let (work, save, last) = &mut self.works[place];
-                    *save = work.savepoint().map(|save| (save, *last));
+                    let Written { work, mark, last } = &mut self.works[place];
+                    *mark = work.savepoint().map(|save| (save, *last));
                 }
             }
             Op::RollBack(unit) => {
                 if let Some(place) = self.place(unit)
-                    && let (work, Some((save, at)), _) = &mut self.works[place]
+                    && let Written { work, mark: Some((save, at)), .. } = &mut self.works[place]
                 {
                     self.session.roll_back(work, save, *at)?;
                 }
@@ -246,7 +265,7 @@ impl Life<'_> {
             return Ok(());
         };
         let Some(place) = self.place(unit) else { return Ok(()) };
-        let (work, ..) = self.works.swap_remove(place);
+        let Written { work, .. } = self.works.swap_remove(place);
         match op {
             Op::Commit(_) => drop(self.session.commit(work)?),
             Op::Prepare(_) => drop(self.session.prepare(work)?),

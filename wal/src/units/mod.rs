@@ -125,7 +125,9 @@ impl Unit {
     /// The oldest position of the main log that it needs; [`Lsn::MAX`] if none.
     #[must_use]
     pub fn live_low(&self) -> Lsn {
-        if crate::seeded!(NaiveCutTrim) && self.head == self.floor && self.main.0 == 0 {
+        let naive = self.main.0 == 0 && self.head == self.floor;
+        let naive = if crate::seeded!(NaiveCutTrim) { naive } else { false };
+        if naive {
             return Lsn::MAX;
         }
         if self.head >= self.floor { self.floor } else { Lsn::MAX }
