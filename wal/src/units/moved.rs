@@ -121,7 +121,7 @@ impl Units {
         let entry = self.live.get(&unit)?;
         let since = entry.moving?;
         let floor = match forked.moves_floor {
-            true if crate::seeded!(PartialForgetsRest) && since.is_none() => Lsn::ZERO,
+            true if crate::seeded!(PartialForgetsRest) => since.unwrap_or(Lsn::ZERO),
             true if crate::seeded!(MoveForgetsAppends) => forked.successor.unwrap_or(Lsn::ZERO),
             true => forked.successor.or(since).unwrap_or(Lsn::ZERO),
             false if entry.head >= entry.floor => entry.floor,
