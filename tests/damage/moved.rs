@@ -1,8 +1,8 @@
 //! Records that were moved: every bit and every length of the extent files, and each of them gone.
 //!
 //! It is found out when they are read, and by a verification, for exactly the units whose records
-//! are concerned. Nothing else changes, whatever is done with the log. Where the originals are still
-//! on the main log the copies are rebuilt, which is said, and then nothing is lost.
+//! are concerned. Nothing else changes, whatever is done with the log. Where the originals are
+//! still on the main log the copies are rebuilt, which is said, and then nothing is lost.
 
 use crate::disk::Copied;
 use crate::history::{DISCIPLINES, End, UNIT, in_use, one_segment, options};
