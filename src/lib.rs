@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod backup;
 mod commit;
 mod cursor;
 mod decided;
@@ -15,6 +16,7 @@ mod ticket;
 mod unit;
 mod update;
 
+pub use backup::{restore, restore_on, verify_backup};
 pub use commit::{CommitError, PrepareError};
 pub use cursor::{Backward, Chain, Committed, Effects, Follower, Owned, Records};
 pub use decided::{Decided, Outcome};
@@ -28,6 +30,7 @@ pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 pub use update::Update;
 
+pub use siding_checkpoint::{BackupFile, Copying, FileKind, Manifest, ObjectFile};
 pub use siding_checkpoint::{
     ExtentInfo, Finding, ForkEffect, Pin, PinKind, Positions, Progress, Rebuilt, Report,
     SegmentInfo, SegmentState, UnitInfo, Usage, Verification,

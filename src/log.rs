@@ -179,7 +179,7 @@ impl Drop for Inner {
 /// best effort; [`Log::close`] says whether that went well.
 #[derive(Clone, Debug)]
 pub struct Log {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl Log {

@@ -151,7 +151,7 @@ impl Engine {
         // A fork record may need room itself, and must not wait for another round to make it.
         let _working = self.no_reclaim();
         let round = self.forking.mover.round(self.stream(), orders)?;
-        self.forking.mover.settle(self.stream());
+        self.settle();
         Ok(round)
     }
 
@@ -298,6 +298,13 @@ impl Engine {
                 }
             }
         }
-        self.forking.mover.settle(self.stream());
+        self.settle();
+    }
+
+    /// Frees extents that nothing needs; not while a backup may still have to copy them.
+    fn settle(&self) {
+        if !self.stream().core().redo.is_held() {
+            self.forking.mover.settle(self.stream());
+        }
     }
 }

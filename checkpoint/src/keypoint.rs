@@ -8,6 +8,7 @@
 //! Crash before 4: the previous keypoint counts. Between 4 and 5: the scan from the previous one
 //! passes this one, and it counts.
 
+use crate::backup::Stop;
 use crate::engine::Engine;
 use crate::upkeep::Keypointing;
 use siding_wal::format::{
@@ -142,7 +143,7 @@ impl Engine {
         }
         let begin = match self.keypoint_stands() {
             Some(begin) => begin,
-            None => self.write_keypoint()?,
+            None => self.write_keypoint([0; 16])?.begin,
         };
         self.trim()?;
         Ok(begin)
@@ -158,11 +159,17 @@ impl Engine {
             .then_some(bounds.keypoint_begin)
     }
 
-    fn write_keypoint(&self) -> Result<Lsn> {
+    /// The keypoint that stops a backup. Trims nothing.
+    pub(crate) fn stop_keypoint(&self, backup_id: [u8; 16]) -> Result<Stop> {
+        let _right = self.one_keypoint();
+        self.write_keypoint(backup_id)
+    }
+
+    fn write_keypoint(&self, backup_id: [u8; 16]) -> Result<Stop> {
         let stream = self.stream();
         let redo = stream.core().redo.position();
         let begun = stream.append_first(Kind::KeypointBegin, &KeypointBegin { redo }.encode())?;
-        let (chunks, crc) = self.write_table(begun.lsn, redo)?;
+        let (chunks, crc, units) = self.write_table(begun.lsn, redo)?;
         let end = KeypointEnd {
             begin: begun.lsn,
             chunks,
@@ -170,18 +177,26 @@ impl Engine {
             redo,
             oldest: stream.bounds().oldest,
             secondary_digest: 0,
-            backup_id: [0; 16],
+            backup_id,
         };
-        let Placed { lsn, next } = stream.append_of_log(Kind::KeypointEnd, &end.encode())?;
+        let (placed, behind) = match backup_id {
+            [0, ..] if backup_id == [0; 16] => {
+                let placed = stream.append_of_log(Kind::KeypointEnd, &end.encode())?;
+                (placed, placed.next)
+            }
+            // Nothing that a restore must not see may stand in the same batch.
+            _ => stream.append_last(Kind::KeypointEnd, &end.encode())?,
+        };
+        let Placed { lsn, next } = placed;
         if !seeded!(KeypointNotDurable) {
             stream.ensure_durable(next)?;
         }
         stream.keypoint_done(begun.lsn, lsn, redo)?;
         self.note_keypoint(next);
-        Ok(begun.lsn)
+        Ok(Stop { begin: begun.lsn, end: behind, redo, units })
     }
 
-    fn write_table(&self, begin: Lsn, redo: Lsn) -> Result<(u32, u32)> {
+    fn write_table(&self, begin: Lsn, redo: Lsn) -> Result<(u32, u32, Vec<UnitEntry>)> {
         let stream = self.stream();
         let settings = stream.settings();
         let limit = (64 << 10).min(settings.max_record).min(settings.ring_size / 40);
@@ -192,6 +207,7 @@ impl Engine {
             writer.chunk.segments.push(entry);
         }
         let numbers = stream.core().units.numbers();
+        let mut written = Vec::new();
         for group in numbers.chunks(GROUP) {
             let now = stream.clock().monotonic_ms();
             let entries: Vec<UnitEntry> = {
@@ -200,11 +216,12 @@ impl Engine {
             };
             for entry in entries {
                 writer.room_for(entry.encoded_len())?;
-                writer.chunk.units.push(entry);
+                writer.chunk.units.push(entry.clone());
+                written.push(entry);
             }
         }
         writer.flush()?;
-        Ok((writer.chunks, writer.crc))
+        Ok((writer.chunks, writer.crc, written))
     }
 
     /// Each segment with what its COMMITs above `redo` need, also of segments that COMMITs were

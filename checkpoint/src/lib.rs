@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod directories;
 mod engine;
 mod forking;
@@ -19,6 +20,10 @@ mod undo;
 mod upkeep;
 mod verify;
 
+pub use backup::{
+    BackupFile, Copying, FileKind, MANIFEST, Manifest, ObjectFile, RESTORING, restore,
+    verify_backup,
+};
 pub use engine::{Engine, Positions};
 pub use keypoint::Table;
 pub use live::UnitInfo;

@@ -139,7 +139,9 @@ impl Engine {
                 .min(core.units.live_low())
                 .min(core.commits.need(core.redo.position()));
         }
-        self.with_facts(|facts| facts.trim_point())
+        let point = self.with_facts(|facts| facts.trim_point());
+        // Nothing is trimmed while a backup runs: what it needs is known at its end.
+        if self.stream().core().redo.is_held() { Lsn::ZERO } else { point }
     }
 
     /// How far trimming could go if no unit held anything.

@@ -8,6 +8,14 @@ use std::cell::Cell;
 /// A decision that can be made wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bug {
+    /// A backup's recovery point is the end of the log when it begins.
+    RecoveryPointIsNow,
+    /// A backup's floor does not look at what lives.
+    FloorIgnoresChains,
+    /// Nor at what COMMITs from the recovery point on need.
+    FloorIgnoresCommits,
+    /// Extents do not travel along.
+    BackupWithoutExtents,
     /// A batch counts as durable once it is written.
     AckBeforeSync,
     /// After a failed sync it is tried once more, and believed.

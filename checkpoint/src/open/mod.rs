@@ -21,6 +21,7 @@ mod create;
 pub(crate) mod note;
 mod place;
 
+use crate::backup::unfinished;
 use crate::undo::UndoHandler;
 use siding_fork::DEFAULT_PACE;
 use siding_fork::policy;
@@ -203,6 +204,7 @@ pub struct Opened {
 pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Result<Opened> {
     check(config, &**disk)?;
     let lock = disk.lock().map_err(|error| locked(&**disk, error))?;
+    unfinished(&**disk)?;
     let mut found = in_directory(survey(&**disk), &**disk)?;
     if found.is_empty() {
         roomy(config, config.segment_size)?;

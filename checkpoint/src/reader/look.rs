@@ -6,6 +6,7 @@
 //! held against checksums that know its position; but it looks like damage. What looks so is
 //! looked at again, and counts only if it stays.
 
+use crate::backup::unfinished;
 use crate::open::analysis::{Analysis, base};
 use siding_wal::disk::{Disk, Owner};
 use siding_wal::read::{ControlState, Row, Step, Survey, Verdict, control_state, row, survey};
@@ -92,6 +93,7 @@ pub(super) fn look(disk: &dyn Disk) -> Result<View> {
 
 impl View {
     fn take(disk: &dyn Disk, usage: Usage) -> Result<Self> {
+        unfinished(disk)?;
         let mut found = survey(disk).map_err(|error| placed(error, disk))?;
         if found.is_empty() {
             let error = Error::new(ErrorKind::NotFound, "there is no log in the directory");

@@ -401,6 +401,12 @@ impl Pool {
         state.ledger.worst(self.config.file_size, &damaged)
     }
 
+    /// The directory it lies in.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// What the pool holds.
     #[must_use]
     pub fn stats(&self) -> PoolStats {

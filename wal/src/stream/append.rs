@@ -200,6 +200,19 @@ impl Stream {
         })
     }
 
+    /// The same, as the last record of its batch. Returns where that batch ends, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub fn append_last(&self, kind: Kind, payload: &[u8]) -> Result<(Placed, Lsn)> {
+        self.in_room(&mut |core| {
+            let placed = core.append_of_log(kind, payload)?;
+            core.writer.close_batch();
+            Ok((placed, core.writer.end()))
+        })
+    }
+
     /// Appends the fork record of a move whose copies are durable. It rides on the next flush.
     /// None, and nothing was appended, if the unit has ended meanwhile.
     ///

@@ -100,7 +100,9 @@ impl Stream {
         Ok(())
     }
 
-    pub(super) fn unit_block(&self) -> u32 {
+    /// The block that unit ids are taken from.
+    #[must_use]
+    pub fn unit_block(&self) -> u32 {
         lock(&self.control).unit_block
     }
 

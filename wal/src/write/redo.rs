@@ -29,13 +29,36 @@ pub struct Redo {
     by_object: BTreeMap<u16, BTreeSet<Lsn>>,
     /// Updates were registered in this open.
     guarded: bool,
+    /// Recovery points of backups that run, by a number.
+    holds: BTreeMap<u64, Lsn>,
+    next_hold: u64,
 }
 
 impl Redo {
-    /// The redo position: what was reported, and not above an update in progress.
+    /// The redo position: what was reported, and not above an update in progress or the recovery
+    /// point of a backup that runs.
     #[must_use]
     pub fn position(&self) -> Lsn {
-        self.oldest(&[]).map_or(self.reported, |oldest| oldest.min(self.reported))
+        let held = self.holds.values().min().copied().unwrap_or(Lsn::MAX);
+        self.oldest(&[]).unwrap_or(Lsn::MAX).min(held).min(self.reported)
+    }
+
+    /// A backup begins whose recovery point is `lsn`. Returns the number to let go by.
+    pub fn hold(&mut self, lsn: Lsn) -> u64 {
+        self.next_hold = self.next_hold.saturating_add(1);
+        self.holds.insert(self.next_hold, lsn);
+        self.next_hold
+    }
+
+    /// The backup of this number is over.
+    pub fn let_go(&mut self, hold: u64) {
+        self.holds.remove(&hold);
+    }
+
+    /// Whether a backup runs.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.holds.is_empty()
     }
 
     /// Takes note of a reported position; it never goes back.
