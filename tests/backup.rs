@@ -24,6 +24,12 @@ fn change(payload: &[u8]) -> (u64, u64) {
     (number(0), number(8))
 }
 
+/// Updates in progress, each with what it writes to which page.
+type Guards = Vec<(Update, u64, u64)>;
+
+/// Pages and what is written to them, in order.
+type Changes = Vec<(u64, u64)>;
+
 /// What happened to a unit, as the log acknowledged it.
 #[derive(Clone, Debug)]
 enum Fate {
@@ -37,11 +43,11 @@ struct World {
     log: Log,
     file: Arc<dyn LogFile>,
     next: u64,
-    doubts: Vec<(InDoubt, Vec<(Update, u64, u64)>)>,
+    doubts: Vec<(InDoubt, Guards)>,
     /// Committed changes that are not in the file yet, in the order in which they go there.
-    pending: Vec<(Update, u64, u64)>,
+    pending: Guards,
     /// What each unit did, and what became of it.
-    history: Vec<(u64, Vec<(u64, u64)>, Fate)>,
+    history: Vec<(u64, Changes, Fate)>,
 }
 
 impl World {
@@ -67,7 +73,7 @@ impl World {
     }
 
     /// A unit committed: its updates are in progress, or, without guards, in the file at once.
-    fn committed(&mut self, guards: Vec<(Update, u64, u64)>, changes: &[(u64, u64)]) {
+    fn committed(&mut self, guards: Guards, changes: &[(u64, u64)]) {
         if guards.is_empty() {
             self.apply(self.pending.len());
             changes.iter().for_each(|(page, value)| self.write(*page, *value));
@@ -137,7 +143,7 @@ impl World {
 
     /// What the pages hold once all that was committed below `end` is there, and who is in doubt.
     fn at(&self, end: Lsn) -> (Pages, Vec<Vec<u8>>) {
-        let mut committed: Vec<(Lsn, &Vec<(u64, u64)>)> = Vec::new();
+        let mut committed: Vec<(Lsn, &Changes)> = Vec::new();
         let mut doubts = Vec::new();
         for (_, changes, fate) in &self.history {
             match fate {
@@ -275,12 +281,7 @@ fn a_backup_under_load_restores_what_was_acknowledged_by_its_end() -> Result<()>
 #[test]
 fn wrong_backups_are_found() {
     use siding_wal::seeded::{Bug, with};
-    for bug in [
-        Bug::RecoveryPointIsNow,
-        Bug::FloorIgnoresChains,
-        Bug::FloorIgnoresCommits,
-        Bug::BackupWithoutExtents,
-    ] {
+    for bug in Bug::OF_BACKUP {
         let found = (0..2_000).any(|seed| {
             with(bug, || match backed_up(seed) {
                 Ok((world, sink, _)) => check(&world.lock().unwrap(), &sink).is_err(),

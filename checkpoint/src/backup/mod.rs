@@ -2,7 +2,7 @@
 //!
 //! 1. The recovery point is fixed, and held: redo position, trimming and freeing stay below it.
 //!    Before the first byte is read. 2. The embedder's files are copied, however they change
-//!    meanwhile. 3. A keypoint that carries the backup's number stops it: its table says what lives.
+//!    meanwhile. 3. A keypoint with the backup's number stops it: its table says what lives.
 //!    4. The extents of what lives, and the log from the floor to the keypoint's end. 5. The
 //!    manifest, under its name in one step. 6. The holds are let go.
 //!
