@@ -2,7 +2,7 @@
 
 use crate::cursor::Source;
 use crate::{Backward, Chain, OwnedRecord, Record, Records};
-use siding_checkpoint::{ExtentInfo, Pin, Positions, SegmentInfo, UnitInfo, Usage};
+use siding_checkpoint::{ExtentInfo, ForkEffect, Pin, Positions, SegmentInfo, UnitInfo, Usage};
 use siding_wal::chain::Fetch as _;
 use siding_wal::disk::{Clock, Disk, SystemClock, open_dir_read_only};
 use siding_wal::read::{Identity, Row};
@@ -154,6 +154,16 @@ impl ReadOnly {
     #[must_use]
     pub fn units(&self) -> Vec<UnitInfo> {
         self.0.units()
+    }
+
+    /// What moving each live unit would cost and gain, lowest number first. Costs a read of the
+    /// directory of each sealed segment that is kept, or a scan of the segment if it has none.
+    ///
+    /// # Errors
+    ///
+    /// The log is damaged where a directory was to be made.
+    pub fn fork_effects(&self) -> Result<Vec<ForkEffect>> {
+        self.0.fork_effects()
     }
 
     /// Every reason why log is kept, the one that holds most first.

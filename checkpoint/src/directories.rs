@@ -7,6 +7,7 @@
 use crate::engine::Engine;
 use crate::steps::{Steps, scan_from};
 use siding_wal::format::{DirectoryChunk, DirectoryEntry, Kind, wide};
+use siding_wal::read::Segments;
 use siding_wal::{Lsn, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -100,13 +101,9 @@ impl Engine {
                 Some(known) => Arc::clone(known),
                 None => {
                     let lsn = directories.lsn_of(segment);
-                    let read =
-                        if lsn.is_zero() { None } else { self.read_directory(segment, lsn)? };
-                    let entries = match read {
-                        Some(entries) => entries,
-                        None => self.scan_for_directory(segment)?,
-                    };
-                    let entries = Arc::new(entries);
+                    let limit = stream.core().writer.durable();
+                    let lives = |unit| stream.core().units.get(unit).is_some();
+                    let entries = Arc::new(directory(&segments, limit, segment, lsn, &lives)?);
                     directories.known.insert(segment, Arc::clone(&entries));
                     entries
                 }
@@ -115,69 +112,93 @@ impl Engine {
         }
         Ok(all)
     }
+}
 
-    /// Reads a directory whose first chunk stands at `lsn`; none if it is not whole.
-    fn read_directory(&self, segment: u64, lsn: Lsn) -> Result<Option<Vec<DirectoryEntry>>> {
-        let limit = self.stream().core().writer.durable();
-        if lsn >= limit {
-            return Ok(None);
+/// The directory of a sealed segment, for one who may read below `limit`: as it was written at
+/// `lsn`, else made by a scan of the segment. `lives` says whether a unit has an entry.
+///
+/// # Errors
+///
+/// What the scan says.
+pub(crate) fn directory(
+    segments: &Segments,
+    limit: Lsn,
+    segment: u64,
+    lsn: Lsn,
+    lives: &dyn Fn(u64) -> bool,
+) -> Result<Vec<DirectoryEntry>> {
+    let written = if lsn.is_zero() || lsn >= limit {
+        None
+    } else {
+        read_directory(segments, limit, segment, lsn)?
+    };
+    written.map_or_else(|| scan_for_directory(segments, limit, segment, lives), Ok)
+}
+
+/// Reads a directory whose first chunk stands at `lsn`; none if it is not whole.
+fn read_directory(
+    segments: &Segments,
+    limit: Lsn,
+    segment: u64,
+    lsn: Lsn,
+) -> Result<Option<Vec<DirectoryEntry>>> {
+    let scan = scan_from(segments, lsn)?;
+    let mut steps = Steps::new(scan.limit(limit), lsn);
+    let (mut entries, mut next) = (Vec::new(), 0);
+    for _ in 0..LOOKED_AT {
+        let Some((_, header, payload)) = steps.step()? else { return Ok(None) };
+        if header.kind != Kind::Directory {
+            continue;
         }
-        let scan = scan_from(&self.stream().segments(), lsn)?;
-        let mut steps = Steps::new(scan.limit(limit), lsn);
-        let (mut entries, mut next) = (Vec::new(), 0);
-        for _ in 0..LOOKED_AT {
-            let Some((_, header, payload)) = steps.step()? else { return Ok(None) };
-            if header.kind != Kind::Directory {
-                continue;
-            }
-            match DirectoryChunk::decode(payload) {
-                Ok(chunk) if chunk.segment == segment && chunk.index == next => {
-                    entries.extend(chunk.units);
-                    next += 1;
-                    if next >= chunk.chunks {
-                        return Ok(Some(entries));
-                    }
+        match DirectoryChunk::decode(payload) {
+            Ok(chunk) if chunk.segment == segment && chunk.index == next => {
+                entries.extend(chunk.units);
+                next += 1;
+                if next >= chunk.chunks {
+                    return Ok(Some(entries));
                 }
-                _ => return Ok(None),
             }
+            _ => return Ok(None),
         }
-        Ok(None)
     }
+    Ok(None)
+}
 
-    /// Makes the directory of a segment from its records.
-    fn scan_for_directory(&self, segment: u64) -> Result<Vec<DirectoryEntry>> {
-        let stream = self.stream();
-        let segments = stream.segments();
-        let (from, to) = (segments.first_lsn(segment), segments.first_lsn(segment + 1));
-        let limit = stream.core().writer.durable().min(to);
-        let scan = scan_from(&segments, from)?;
-        let mut steps = Steps::new(scan.limit(limit), from);
-        let mut found: HashMap<u64, DirectoryEntry> = HashMap::new();
-        while let Some((lsn, header, _)) = steps.step()? {
-            if lsn >= to {
-                break;
-            }
-            if header.unit == 0 || header.kind == Kind::Fork {
-                continue;
-            }
-            let bytes = wide(header.padded_len());
-            let entry = found.entry(header.unit).or_insert(DirectoryEntry {
-                unit: header.unit,
-                oldest: lsn,
-                newest: lsn,
-                count: 0,
-                bytes: 0,
-            });
-            entry.newest = lsn;
-            entry.count = entry.count.saturating_add(1);
-            entry.bytes = entry.bytes.saturating_add(bytes);
+/// Makes the directory of a segment from its records.
+fn scan_for_directory(
+    segments: &Segments,
+    limit: Lsn,
+    segment: u64,
+    lives: &dyn Fn(u64) -> bool,
+) -> Result<Vec<DirectoryEntry>> {
+    let (from, to) = (segments.first_lsn(segment), segments.first_lsn(segment + 1));
+    let limit = limit.min(to);
+    let scan = scan_from(segments, from)?;
+    let mut steps = Steps::new(scan.limit(limit), from);
+    let mut found: HashMap<u64, DirectoryEntry> = HashMap::new();
+    while let Some((lsn, header, _)) = steps.step()? {
+        if lsn >= to {
+            break;
         }
-        let core = stream.core();
-        let mut entries: Vec<DirectoryEntry> =
-            found.into_values().filter(|entry| core.units.get(entry.unit).is_some()).collect();
-        entries.sort_unstable_by_key(|entry| entry.unit);
-        Ok(entries)
+        if header.unit == 0 || header.kind == Kind::Fork {
+            continue;
+        }
+        let bytes = wide(header.padded_len());
+        let entry = found.entry(header.unit).or_insert(DirectoryEntry {
+            unit: header.unit,
+            oldest: lsn,
+            newest: lsn,
+            count: 0,
+            bytes: 0,
+        });
+        entry.newest = lsn;
+        entry.count = entry.count.saturating_add(1);
+        entry.bytes = entry.bytes.saturating_add(bytes);
     }
+    let mut entries: Vec<DirectoryEntry> =
+        found.into_values().filter(|entry| lives(entry.unit)).collect();
+    entries.sort_unstable_by_key(|entry| entry.unit);
+    Ok(entries)
 }
 
 fn count(number: usize) -> u32 {

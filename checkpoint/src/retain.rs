@@ -44,7 +44,7 @@ pub struct Pin {
     /// The cheapest thing to do about it.
     pub action: &'static str,
     /// What moving it would cost and gain: of a unit that keeps sealed segments which nothing but
-    /// units needs. A log that is only looked at does not know.
+    /// units needs.
     pub effect: Option<Effect>,
 }
 
@@ -71,6 +71,11 @@ impl Facts<'_> {
         let low = if seeded!(TrimForgetsUnits) { Lsn::MAX } else { low };
         let commits = if seeded!(TrimForgetsCommits) { Lsn::MAX } else { self.commits_need };
         self.bounds.keypoint_begin.min(self.bounds.redo).min(low).min(commits)
+    }
+
+    /// How far trimming could go if no unit held anything.
+    pub(crate) fn free_below(&self) -> Lsn {
+        self.bounds.keypoint_begin.min(self.bounds.redo).min(self.commits_need)
     }
 
     /// Every pin, the one that holds most first.
@@ -139,9 +144,7 @@ impl Engine {
 
     /// How far trimming could go if no unit held anything.
     pub(crate) fn free_below(&self) -> Lsn {
-        self.with_facts(|facts| {
-            facts.bounds.keypoint_begin.min(facts.bounds.redo).min(facts.commits_need)
-        })
+        self.with_facts(|facts| facts.free_below())
     }
 
     /// The same, once a keypoint that is taken now is durable.

@@ -6,15 +6,16 @@ use crate::place::Place;
 use crate::text;
 use clap::Args;
 use serde_json::json;
-use siding::{ForkEffect, Lsn, ReadOnly, Result};
+use siding::{ForkEffect, Lsn, ReadOnly, Result, UnitInfo};
+use std::collections::BTreeMap;
 
 /// Which units to list.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siding units ledger\n\n\
     The owner of a log in use is asked, if it answers; else what is durable is read.\n\
     Moved: records on the secondary log. Segments, cost, gain: sealed segments that the unit\n\
-    keeps, bytes to copy so that it leaves the oldest, bytes of log that this frees; only the\n\
-    owner knows. See `siding fork`.\n\
+    keeps, bytes to copy so that it leaves the oldest, bytes of log that this frees. See\n\
+    `siding fork`.\n\
     A unit's records: siding dump ledger --uow 0x10000000001")]
 pub(crate) struct UnitsArgs {
     #[command(flatten)]
@@ -51,7 +52,19 @@ pub(crate) fn run(args: &UnitsArgs) -> Result<bool> {
 /// The live units, as the owner of the log knows them, if it answers, else as they stand in the
 /// files; and who told.
 pub(crate) fn known(place: &Place, log: &ReadOnly) -> (Vec<Known>, &'static str) {
-    let from_files = || log.units().into_iter().map(|unit| (unit, None)).collect();
+    let from_files = || {
+        let effects = log.fork_effects().unwrap_or_else(|error| {
+            note(format!("which segments the units keep cannot be read: {error}"));
+            Vec::new()
+        });
+        let mut effects: BTreeMap<u64, ForkEffect> =
+            effects.into_iter().map(|effect| (effect.unit, effect)).collect();
+        let known = |unit: UnitInfo| {
+            let effect = effects.remove(&unit.unit);
+            (unit, effect)
+        };
+        log.units().into_iter().map(known).collect()
+    };
     match log.in_use().then(|| owner::units(&place.dir)) {
         Some(Ok(Some(units))) => (units, "owner"),
         Some(Err(error)) => {

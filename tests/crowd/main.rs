@@ -196,7 +196,7 @@ fn when_calls_of_the_disk_fail_every_thread_is_told_and_nothing_is_lost() {
     let mut rng = siding_sim::Rng::new(seed());
     for fault in [Fault::Eio, Fault::Enospc, Fault::Short] {
         for lasts in [Lasts::Once, Lasts::ForEver] {
-            let trouble = Trouble::Fails(rng.below(700), fault, lasts);
+            let trouble = Trouble::Fails(rng.below(250), fault, lasts);
             go(Run { seed: rng.next_u64(), trouble, ..PLAIN });
         }
     }
@@ -206,7 +206,7 @@ fn when_calls_of_the_disk_fail_every_thread_is_told_and_nothing_is_lost() {
 fn when_the_power_goes_in_the_middle_of_a_call_nothing_is_lost() {
     let mut rng = siding_sim::Rng::new(seed());
     for _ in 0..6 {
-        let trouble = Trouble::Cut(rng.below(700));
+        let trouble = Trouble::Cut(rng.below(250));
         go(Run { seed: rng.next_u64(), trouble, ..PLAIN });
     }
 }

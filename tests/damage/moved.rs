@@ -1,14 +1,15 @@
 //! Records that were moved: every bit and every length of the extent files, and each of them gone.
 //!
 //! It is found out when they are read, and by a verification, for exactly the units whose records
-//! are concerned. Nothing else changes, whatever is done with the log.
+//! are concerned. Nothing else changes, whatever is done with the log. Where the originals are
+//! still on the main log the copies are rebuilt, which is said, and then nothing is lost.
 
 use crate::disk::Copied;
 use crate::history::{DISCIPLINES, End, UNIT, in_use, one_segment, options};
 use crate::support::StillClock;
 use crate::witness::{Whole, named, write};
 use siding::disk::{Clock, Disk};
-use siding::{Backward, Discipline, Error, InDoubt, Recovery, Result, UnitState};
+use siding::{Backward, Discipline, Error, InDoubt, Log, Recovery, Result, UnitState};
 use siding_wal::format::{
     EXTENT_ALIGN, EXTENT_FILE_HEADER_LEN, ExtentHead, ExtentPlace, SPtr, SegmentHeader,
     parse_extent_name,
@@ -30,6 +31,8 @@ type Outcome<T> = std::result::Result<T, String>;
 struct Seen {
     live: BTreeMap<u64, (Vec<u8>, Option<Error>)>,
     redo: (Vec<(u64, Vec<u8>)>, Option<Error>),
+    /// Units that were rebuilt meanwhile.
+    rebuilt: Units,
 }
 
 /// A log and its moved units.
@@ -57,7 +60,8 @@ impl Moved {
     }
 
     /// Whether the damaged copy shows all that the whole one does, but for the records of `lost`.
-    fn judge(&self, disk: &Arc<Copied>, name: &str, lost: &Units) -> Outcome<()> {
+    /// Returns the units that were rebuilt when they were read.
+    fn judge(&self, disk: &Arc<Copied>, name: &str, lost: &Units) -> Outcome<Units> {
         let looked = || look(disk, self.whole.discipline);
         let looked = catch_unwind(AssertUnwindSafe(looked)).map_err(|_| "a panic")?;
         let seen = looked.map_err(|error| format!("not opened: {error:?}"))?;
@@ -67,6 +71,7 @@ impl Moved {
         for ((unit, (shown, error)), (whole, _)) in seen.live.iter().zip(self.seen.live.values()) {
             match error {
                 None if !lost.contains(unit) && shown == whole => {}
+                None if seen.rebuilt.contains(unit) && shown == whole => {}
                 Some(error) if lost.contains(unit) && whole.starts_with(shown) => {
                     says(error, *unit, name)?;
                 }
@@ -81,39 +86,55 @@ impl Moved {
             return Err(format!("redo gives {} records of {}", given.len(), whole.len()));
         }
         match (missed, error) {
-            (None, None) => Ok(()),
-            (Some(unit), Some(error)) => says(error, unit, name),
+            (None, None) => Ok(seen.rebuilt),
+            (Some(unit), Some(error)) => says(error, unit, name).map(|()| seen.rebuilt),
             _ => Err(format!("redo: {error:?}, and missed is {missed:x?}")),
         }
     }
 
-    /// What is damaged stays damaged, and the rest stays, while the log is used.
+    /// What is damaged stays damaged, or is rebuilt, and the rest stays, while the log is used.
+    /// A rebuilding that no flush followed is lost with its fork record, and its copies are swept.
     fn used(&self, disk: &Arc<Copied>, name: &str, lost: &Units) -> Outcome<()> {
-        let go_on = || -> Result<()> {
+        let go_on = || -> Result<Units> {
             let log = in_use(open(disk)?)?;
             log.tick();
             log.keypoint()?;
             log.tick();
-            log.close()
+            let rebuilt = rebuilt(&log);
+            log.close().map(|()| rebuilt)
         };
         let extents = || -> Vec<String> {
             disk.files().into_keys().filter(|name| name.ends_with(".ext")).collect()
         };
-        let before = extents();
-        go_on().map_err(|error| format!("it cannot be used: {error:?}"))?;
-        if extents() != before {
+        let before: Vec<String> =
+            extents().into_iter().filter(|name| self.owners.contains_key(name)).collect();
+        let rebuilt = go_on().map_err(|error| format!("it cannot be used: {error:?}"))?;
+        if rebuilt.is_empty() && extents() != before {
             return Err(format!("of {before:?}, {:?} are left", extents()));
         }
-        self.judge(disk, name, lost).map_err(|what| format!("once used: {what}"))
+        if !rebuilt.is_subset(lost) {
+            return Err(format!("{rebuilt:x?} were rebuilt, and {lost:x?} lost"));
+        }
+        let lost = lost.difference(&rebuilt).copied().collect();
+        let again = self.judge(disk, name, &lost).map_err(|what| format!("once used: {what}"))?;
+        match again.is_subset(&lost) {
+            true => Ok(()),
+            false => Err(format!("{again:x?} were rebuilt once more")),
+        }
     }
 
-    fn check(&self, disk: &Arc<Copied>, name: &str, lost: &Units, used: bool) -> Outcome<()> {
-        self.judge(disk, name, lost)?;
+    fn check(&self, disk: &Arc<Copied>, name: &str, lost: &Units, used: bool) -> Outcome<Units> {
         if used {
             verify(disk, name, lost)?;
+        }
+        let rebuilt = self.judge(disk, name, lost)?;
+        if !rebuilt.is_subset(lost) {
+            return Err(format!("{rebuilt:x?} were rebuilt, and {lost:x?} lost"));
+        }
+        if used {
             self.used(disk, name, lost)?;
         }
-        Ok(())
+        Ok(rebuilt)
     }
 
     /// Whose records are in this file at all.
@@ -170,8 +191,13 @@ fn look(disk: &Arc<Copied>, discipline: Discipline) -> Result<Seen> {
         let error = log.unit_records(unit.unit).and_then(|chain| all(chain, &mut out)).err();
         seen.live.insert(unit.unit, (out, error));
     }
+    seen.rebuilt = rebuilt(&log);
     log.abandon();
     Ok(seen)
+}
+
+fn rebuilt(log: &Log) -> Units {
+    log.rebuilt().iter().map(|rebuilt| rebuilt.unit).collect()
 }
 
 fn redo(recovery: &Recovery, given: &mut Vec<(u64, Vec<u8>)>) -> Result<()> {
@@ -245,6 +271,7 @@ fn owners(whole: &Whole, needed: &Units) -> BTreeMap<String, Vec<Units>> {
 fn every_bit_of_moved_records() {
     for discipline in DISCIPLINES {
         let moved = Moved::of(discipline);
+        let (mut named, mut rebuilt) = (0, 0);
         for (name, owners) in &moved.owners {
             for (bit, lost) in owners
                 .iter()
@@ -255,9 +282,13 @@ fn every_bit_of_moved_records() {
                 copy.flip(name, bit / 8, 1 << (bit % 8));
                 let used = bit % USED == 0;
                 let outcome = moved.check(&copy, name, lost, used);
-                outcome.unwrap_or_else(|what| panic!("{discipline:?}, {name} bit {bit}: {what}"));
+                let units = outcome
+                    .unwrap_or_else(|what| panic!("{discipline:?}, {name} bit {bit}: {what}"));
+                rebuilt += usize::from(!units.is_empty());
+                named += usize::from(lost.difference(&units).count() > 0);
             }
         }
+        assert!(named > 0 && rebuilt > 0, "{named} named, {rebuilt} rebuilt");
     }
 }
 

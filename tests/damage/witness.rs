@@ -293,7 +293,8 @@ fn units(log: &Log, out: &mut Vec<u8>) -> Result<()> {
         out.push(unit.state as u8);
         out.extend_from_slice(&unit.gid);
         let floor = unit.floor.map_or(u64::MAX, Lsn::get);
-        for value in [unit.first.get(), unit.head.get(), floor, unit.records, unit.bytes] {
+        // Not its head: where lost copies were rebuilt that is another fork record.
+        for value in [unit.first.get(), floor, unit.records, unit.bytes] {
             note(out, value);
         }
         if unit.state == UnitState::InDoubt {

@@ -6,6 +6,7 @@
 //! moment of the look; [`ReadOnly::refresh`] looks again.
 
 mod cursor;
+mod effects;
 mod look;
 mod secondary;
 
@@ -16,7 +17,7 @@ pub use secondary::ExtentInfo;
 use crate::engine::Positions;
 use crate::live::{self, UnitInfo};
 use crate::open::note;
-use crate::retain::{Facts, Pin};
+use crate::retain::Facts;
 use look::{View, look};
 use siding_fork::pool::Pool;
 use siding_wal::chain::ChainStart;
@@ -225,18 +226,15 @@ impl ReadOnly {
         self.view.analysis.units.needed_by_redo().cloned().collect()
     }
 
-    /// Every reason why log is kept, the one that holds most first.
-    #[must_use]
-    pub fn why_retained(&self) -> Vec<Pin> {
+    fn facts(&self) -> Facts<'_> {
         let seen = &self.view.analysis;
-        let facts = Facts {
+        Facts {
             units: &seen.units,
             bounds: seen.bounds,
             commits_need: seen.pinned_by_commits(),
             end: self.view.end,
             wall_ms: self.clock.wall_ms(),
-        };
-        facts.pins()
+        }
     }
 
     /// What was odd, or what the answers rest on.

@@ -163,8 +163,8 @@ fn not_known(log: &ReadOnly, source: &str) -> Vec<String> {
     let mut unknown = Vec::new();
     let mut say = |text: &str| unknown.push(text.to_owned());
     if source == "files" {
-        say("what moving a unit would cost and gain, and which units are held where they are: \
-             only the owner of a log in use knows, and it was not there to be asked");
+        say("which units are held where they are: only the owner of a log in use knows, and it \
+             was not there to be asked");
     } else {
         say("what became live, or durable, between the answers of the owner and the look at the \
              files: they are of two moments");

@@ -132,6 +132,13 @@ fn a_unit_of_a_closed_log_is_moved() -> Result<()> {
     let log = open(dir.path())?;
     stuck(&log)?;
     log.close()?;
+    // What it holds, and what a move would cost and gain, the files tell too.
+    let unit = unit_of(dir.path());
+    assert_eq!((&unit["oldest_segment"], &unit["segments"]), (&json!(0), &json!(1)), "{unit}");
+    assert!(unit["gain"].as_u64() > unit["cost"].as_u64() && unit["cost"] == unit["bytes"]);
+    let pins = verb("why", dir.path(), &["--json"]).exits(0).objects();
+    let pin = pins.iter().find(|pin| pin["unit"] == UNIT).expect("it pins the log");
+    assert!(pin["action"] == "fork it" && pin["gain"] == unit["gain"], "{pin}");
     let before = contents(dir.path());
     verb("fork", dir.path(), &["nobody"]).exits(1).tells(&["nobody", "units"]);
     verb("fork", dir.path(), &[UNIT, "--hold"]).exits(1).tells(&["nobody has the log open"]);
@@ -188,7 +195,10 @@ fn units_names_what_its_owner_cannot_read() -> Result<()> {
     let log = open(dir.path())?;
     log.tick();
     let told = unit_of(dir.path())["problem"].as_str().unwrap_or_default().to_owned();
-    assert!(told.contains(&name) && told.contains("all its moved records are lost"), "{told}");
+    assert!(
+        told.contains(&name) && told.contains("lost: 3 records, all that were moved"),
+        "{told}"
+    );
     verb("units", dir.path(), &[]).exits(0).tells(&[&name]);
     log.close()
 }

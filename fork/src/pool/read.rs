@@ -159,7 +159,7 @@ impl Pool {
         Error::new(error.kind(), what)
             .caused_by(error)
             .file(self.path_of(at.extent))
-            .advise("put the file back, or decide the unit knowing that these records are lost")
+            .advise("put the file back from a copy")
     }
 
     /// The head of an extent of `unit`.
