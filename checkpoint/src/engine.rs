@@ -82,7 +82,7 @@ impl Engine {
         let first = first_own_segment(&opened);
         let engine = Arc::new(Self {
             directories: Mutex::new(Directories::new(opened.directories, first)),
-            forking: Forking::new(opened.pool, config.forks, config.max_secondary_bytes),
+            forking: Forking::new(opened.pool, config.forks),
             stream: opened.stream,
             report: opened.report,
             keeper: Mutex::new(keeper),

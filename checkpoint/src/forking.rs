@@ -55,8 +55,6 @@ pub(crate) struct Forking {
     looked: AtomicU64,
     /// What is to be moved has no room on the secondary log.
     no_room: AtomicBool,
-    /// The quota of the secondary log.
-    max_bytes: Option<u64>,
     pub(crate) losses: Losses,
 }
 
@@ -69,7 +67,7 @@ fn order(plan: &Plan) -> Order {
 }
 
 impl Forking {
-    pub(crate) fn new(pool: Arc<Pool>, config: ForkConfig, max_bytes: Option<u64>) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, config: ForkConfig) -> Self {
         let ForkConfig { benefit: ratio, idle_ms, .. } = config;
         let settings = Settings { ratio, idle_ms, ..Settings::default() };
         Self {
@@ -80,7 +78,6 @@ impl Forking {
             swept: AtomicBool::new(false),
             looked: AtomicU64::new(0),
             no_room: AtomicBool::new(false),
-            max_bytes,
             losses: Losses::default(),
         }
     }
@@ -193,7 +190,11 @@ impl Engine {
         match self.round(&orders) {
             Ok(round) => {
                 let mut policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
-                policy.1.spend(round.bytes);
+                policy.1.spend(round.bytes.saturating_add(round.wasted));
+                let full = |(_, error): &(u64, Error)| error.kind() == ErrorKind::LogFull;
+                if round.given_up.iter().any(full) {
+                    self.forking.no_room.store(true, Ordering::Relaxed);
+                }
                 !round.units.is_empty()
             }
             Err(_) => false,
@@ -202,11 +203,29 @@ impl Engine {
 
     /// Compacts the secondary log by a file, if it is much larger than what lives in it.
     pub(crate) fn compact_due(&self) {
-        let Some(units) = self.forking.pool().worst() else { return };
+        let pool = self.forking.pool();
+        if pool.worst().is_none() {
+            return;
+        }
+        let now = self.stream().clock().monotonic_ms();
+        let policy = || self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        if policy().1.allowed(now) == 0 {
+            return;
+        }
+        // Of units that have ended the extents stay where they are, for redo.
+        let stay: BTreeSet<u64> = {
+            let core = self.stream().core();
+            let extents = core.units.extents().into_iter();
+            let ended = extents.filter(|(unit, _)| core.units.get(*unit).is_none());
+            ended.map(|(unit, _)| unit).collect()
+        };
+        let Some(units) = pool.worst_without(&stay) else { return };
         let orders: Vec<Order> =
             units.into_iter().map(|unit| Order { unit, task: Task::Compact }).collect();
         // What cannot be copied stays where it is.
-        let _ = self.round(&orders);
+        if let Ok(round) = self.round(&orders) {
+            policy().1.spend(round.bytes.saturating_add(round.wasted));
+        }
     }
 
     /// Whether units are moved by themselves, and there may be something to be gained by it.
@@ -253,8 +272,7 @@ impl Engine {
         let stream = self.stream();
         let now = stream.clock().monotonic_ms();
         let segment_size = stream.settings().segment_size;
-        let pool = self.forking.pool().stats();
-        let room = self.forking.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(pool.bytes));
+        let room = self.forking.pool().room();
         let held = self.forking.held().clone();
         let units: Vec<Candidate> = {
             let core = stream.core();

@@ -30,6 +30,8 @@ pub struct Round {
     pub records: u64,
     /// Bytes copied.
     pub bytes: u64,
+    /// Bytes copied for moves that were given up.
+    pub wasted: u64,
     /// Behind the newest fork record; zero if there is none. It counts once this is durable.
     pub next: Lsn,
     /// Moves that were given up, and why. The units stay as they were.
@@ -89,9 +91,9 @@ impl Mover {
             let Some(mut one) = self.begin(stream, *order) else { continue };
             match self.copy(stream, &mut one) {
                 Ok(true) => moves.push(one),
-                Ok(false) => self.give_up(stream, &one),
+                Ok(false) => self.give_up(stream, &one, &mut round),
                 Err(error) => {
-                    self.give_up(stream, &one);
+                    self.give_up(stream, &one, &mut round);
                     if !gone(&error) || order.task == Task::Rebuild {
                         round.given_up.push((order.unit, error));
                     }
@@ -106,7 +108,7 @@ impl Mover {
             && let Err(error) = self.pool.sync()
         {
             for one in &moves {
-                self.give_up(stream, one);
+                self.give_up(stream, one, &mut round);
                 round.given_up.push((one.unit(), error.duplicate()));
             }
             return Ok(round);
@@ -167,7 +169,7 @@ impl Mover {
         replacing: &mut Vec<Replacing>,
     ) -> Result<()> {
         let Action::Fork(forked) = one.next_action() else {
-            self.give_up(stream, one);
+            self.give_up(stream, one, round);
             return Ok(());
         };
         let unit = one.unit();
@@ -185,11 +187,11 @@ impl Mover {
                 Ok(())
             }
             Ok(None) => {
-                self.give_up(stream, one);
+                self.give_up(stream, one, round);
                 Ok(())
             }
             Err(error) => {
-                self.give_up(stream, one);
+                self.give_up(stream, one, round);
                 if stream.failure().is_some() {
                     return Err(error);
                 }
@@ -200,7 +202,8 @@ impl Mover {
     }
 
     /// The unit stays where it is; its new extents are orphans.
-    fn give_up(&self, stream: &Stream, one: &Move) {
+    fn give_up(&self, stream: &Stream, one: &Move, round: &mut Round) {
+        round.wasted = round.wasted.saturating_add(one.copied().1);
         for at in one.appended_extents() {
             self.pool.discard(one.unit(), *at);
         }

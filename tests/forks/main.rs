@@ -4,8 +4,10 @@
 mod ages;
 mod directories;
 mod lost;
+mod meanwhile;
 mod moves;
 mod place;
+mod room;
 mod stuck;
 #[path = "../support/mod.rs"]
 mod support;

@@ -17,6 +17,12 @@ pub trait Fetch {
     /// `Trimmed`, `NotFound`, or what is wrong with the record.
     fn fetch(&self, lsn: Lsn, into: &mut RecordBuf) -> Result<RecordHeader>;
 
+    /// Where the chain of `unit` begins now, if it lives: it may have been moved since somebody
+    /// began to walk it.
+    fn chain_now(&self, _unit: u64) -> Option<ChainStart> {
+        None
+    }
+
     /// Where the moved records of `unit` are read.
     ///
     /// # Errors
@@ -58,6 +64,11 @@ impl ChainStart {
     fn floor(&self) -> Lsn {
         if crate::seeded!(NoSubtract) { Lsn::new(1) } else { self.floor }
     }
+
+    /// Whether its records stand where those of the other one do.
+    fn is_where(&self, other: &Self) -> bool {
+        (self.floor, self.sec) == (other.floor, other.sec)
+    }
 }
 
 /// Where a walk stands: on the main log, or at a copy.
@@ -70,10 +81,17 @@ enum Link {
 
 /// A walk along a chain, newest to oldest: on the main log down to the floor, fork records passed
 /// over, then along the extents (GB2301910). One record, or one extent, is in memory at a time.
+///
+/// A unit may be moved while it is walked, its originals trimmed and its extents freed: then the
+/// walk goes on along the chain as it is now.
 #[derive(Debug)]
 pub struct Walk {
     start: ChainStart,
     next: Link,
+    /// All from here on was met, or written since the walk began.
+    met: Lsn,
+    /// The same at the moment when the chain was taken anew.
+    below: Lsn,
     /// Records above this one were undone.
     skip_above: Lsn,
     /// Records up to this one are left out.
@@ -86,7 +104,9 @@ pub struct Walk {
 /// Where a walk was: [`Walk::resume`] goes on there.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
+    start: ChainStart,
     next: Link,
+    met: Lsn,
     skip_above: Lsn,
 }
 
@@ -97,6 +117,8 @@ impl Walk {
         Self {
             start,
             next: Link::Main(start.head),
+            met: start.head.plus(1),
+            below: Lsn::MAX,
             skip_above: Lsn::MAX,
             above: Lsn::ZERO,
             effects: false,
@@ -130,18 +152,23 @@ impl Walk {
     fn restart(&mut self, start: ChainStart, newest: Lsn) {
         self.start = start;
         self.next = Link::Main(start.head);
+        (self.met, self.below) = (start.head.plus(1), Lsn::MAX);
         self.skip_above = newest;
     }
 
     /// Where the walk goes on.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position { next: self.next, skip_above: self.skip_above }
+        let Self { start, next, met, skip_above, .. } = *self;
+        Position { start, next, met, skip_above }
     }
 
     /// Goes on at a position that [`Walk::position`] gave.
     pub fn resume(&mut self, position: Position) {
-        self.next = position.next;
+        let same = position.start.is_where(&self.start);
+        self.next = if same { position.next } else { Link::Main(self.start.head) };
+        self.met = position.met;
+        self.below = if same { Lsn::MAX } else { position.met };
         self.skip_above = position.skip_above;
     }
 
@@ -189,6 +216,32 @@ impl Walk {
 
     /// The next older record, whatever it is.
     fn older(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
+        loop {
+            match self.follow(source) {
+                Ok(Some((lsn, header))) if lsn < self.below => {
+                    self.met = lsn;
+                    return Ok(Some((lsn, header)));
+                }
+                // Met before the unit was moved, or written since.
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(error) if self.turn(source) => drop(error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// True if the unit was moved meanwhile: the walk begins anew, for what it has not met.
+    fn turn(&mut self, source: &dyn Fetch) -> bool {
+        let now = source.chain_now(self.start.unit);
+        let Some(now) = now.filter(|now| !now.is_where(&self.start)) else { return false };
+        (self.start, self.next, self.extent) = (now, Link::Main(now.head), None);
+        self.below = self.met;
+        true
+    }
+
+    /// The next record that the chain leads to.
+    fn follow(&mut self, source: &dyn Fetch) -> Result<Option<(Lsn, RecordHeader)>> {
         loop {
             match self.next {
                 Link::Main(lsn) if !lsn.is_zero() && lsn >= self.start.floor() => {
@@ -267,8 +320,9 @@ const WINDOW: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Forward {
     walk: Walk,
-    /// Where each window starts, newest first.
+    /// Where each window starts, newest first; the one at hand is kept.
     windows: Vec<Position>,
+    window: Option<Position>,
     /// The window at hand, newest first.
     links: Vec<(Lsn, Link)>,
     extent: Option<(SPtr, Arc<Extent>)>,
@@ -283,6 +337,7 @@ impl Forward {
         Self {
             walk: Walk::effects(start).up_to(newest),
             windows: Vec::new(),
+            window: None,
             links: Vec::new(),
             extent: None,
             buf: RecordBuf::new(),
@@ -300,6 +355,7 @@ impl Forward {
     pub fn restart(&mut self, start: ChainStart, newest: Lsn) {
         self.walk.restart(start, newest);
         self.windows.clear();
+        self.window = None;
         self.links.clear();
         self.started = false;
     }
@@ -321,23 +377,44 @@ impl Forward {
             self.survey(source)?;
         }
         if self.links.is_empty() {
-            let Some(window) = self.windows.pop() else { return Ok(None) };
-            self.walk.resume(window);
-            for _ in 0..WINDOW {
-                let Some((lsn, _)) = self.walk.step(source)? else { break };
-                let link = match self.walk.next {
-                    Link::Copies(at, Some(index)) => Link::Copies(at, Some(index)),
-                    _ => Link::Main(lsn),
-                };
-                self.links.push((lsn, link));
-            }
+            self.window = self.windows.pop();
+            self.collect(source)?;
         }
         let Some((lsn, link)) = self.links.pop() else { return Ok(None) };
-        let header = match link {
-            Link::Copies(at, Some(index)) => self.copy(at, index, source)?,
-            _ => source.fetch(lsn, &mut self.buf)?,
-        };
-        Ok(Some((lsn, header)))
+        let mut read = self.read(lsn, link, source);
+        while read.is_err() && self.walk.turn(source) {
+            // It was moved since the window was collected.
+            self.collect(source)?;
+            while self.links.last().is_some_and(|(older, _)| *older < lsn) {
+                self.links.pop();
+            }
+            let Some((lsn, link)) = self.links.pop() else { break };
+            read = self.read(lsn, link, source);
+        }
+        Ok(Some((lsn, read?)))
+    }
+
+    /// Walks the window at hand.
+    fn collect(&mut self, source: &dyn Fetch) -> Result<()> {
+        self.links.clear();
+        let Some(window) = self.window else { return Ok(()) };
+        self.walk.resume(window);
+        for _ in 0..WINDOW {
+            let Some((lsn, _)) = self.walk.step(source)? else { break };
+            let link = match self.walk.next {
+                Link::Copies(at, Some(index)) => Link::Copies(at, Some(index)),
+                _ => Link::Main(lsn),
+            };
+            self.links.push((lsn, link));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, lsn: Lsn, link: Link, source: &dyn Fetch) -> Result<RecordHeader> {
+        match link {
+            Link::Copies(at, Some(index)) => self.copy(at, index, source),
+            _ => source.fetch(lsn, &mut self.buf),
+        }
     }
 
     fn copy(&mut self, at: SPtr, index: usize, source: &dyn Fetch) -> Result<RecordHeader> {

@@ -51,13 +51,14 @@ impl Pool {
     /// Whether the files are there, as long as they must be: a reader may have them open and see
     /// what the next open will miss.
     fn look_for_files(&self, unit: u64) {
+        // Before the listing: what is appended while it is made is not in it.
+        let extents = self.state().ledger.on_disk(unit);
         // A directory that cannot be listed says nothing about what is lost.
         let Ok(names) = self.disk.list() else { return };
         let there: BTreeMap<u64, u64> = names
             .into_iter()
             .filter_map(|(name, len)| Some((parse_extent_name(&name)?, len)))
             .collect();
-        let extents = self.state().ledger.on_disk(unit);
         let mut gone = BTreeSet::new();
         for (at, len) in extents {
             let end = (u64::from(at.offset) * wide(EXTENT_ALIGN)).saturating_add(len);
@@ -66,6 +67,10 @@ impl Pool {
                 Some(_) => "its file is shorter than it was",
                 None => "its file is missing",
             };
+            // Freed meanwhile, and its file with it.
+            if !self.state().ledger.holds(unit, at) {
+                continue;
+            }
             // Read while it is still open: it says which records these are.
             let head = self.read_head(unit, at).ok();
             let error = Error::new(ErrorKind::Missing, what);

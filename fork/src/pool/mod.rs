@@ -355,13 +355,15 @@ impl Pool {
             .advise("see to the disk; the units stay on the main log, and are moved again later")
     }
 
-    /// Gives an extent up that no fork record names, and none will.
+    /// Gives an extent up that no fork record names, and none will. What it took of quota and disk
+    /// is given back once nothing else lives in its file.
     ///
     /// Costs no I/O, but the removal of a file that nothing needs any more.
     pub fn discard(&self, unit: u64, at: SPtr) {
         self.let_go(|state| {
             state.owed.remove(&at);
             state.ledger.discard(unit, at);
+            state.close_empty();
         });
     }
 
@@ -396,9 +398,26 @@ impl Pool {
     /// the sweep.
     #[must_use]
     pub fn worst(&self) -> Option<Vec<u64>> {
+        self.worst_without(&BTreeSet::new())
+    }
+
+    /// The same, of files without a unit of `stay`: those cannot be copied.
+    #[must_use]
+    pub fn worst_without(&self, stay: &BTreeSet<u64>) -> Option<Vec<u64>> {
         let state = self.state();
-        let damaged = state.problems.iter().map(|problem| problem.unit).collect();
-        state.ledger.worst(self.config.file_size, &damaged)
+        let damaged = state.problems.iter().map(|problem| problem.unit);
+        let stay = damaged.chain(stay.iter().copied()).collect();
+        state.ledger.worst(self.config.file_size, &stay)
+    }
+
+    /// Bytes that moves still find room for, as far as is known before they are made.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let slack = u64::from(self.config.write_unit).saturating_mul(2);
+        let taken = slack.saturating_add(self.config.file_size);
+        let quota = self.config.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(taken));
+        let free = self.disk.free_bytes().unwrap_or(u64::MAX).saturating_sub(slack);
+        quota.saturating_sub(self.state().ledger.bytes()).min(free)
     }
 
     /// The directory it lies in.

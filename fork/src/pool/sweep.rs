@@ -1,5 +1,6 @@
 //! The sweep: what earlier opens left, held against what is needed.
 
+use super::file::OpenFile;
 use super::ledger::Known;
 use super::read::Header;
 use super::{Pool, State};
@@ -52,6 +53,15 @@ impl State {
         if !self.problems.iter().any(known) {
             self.problems.push(problem);
         }
+    }
+
+    /// A file that nothing lives in takes nothing more: it can go.
+    pub(super) fn close_empty(&mut self) {
+        let State { open, full, ledger, .. } = self;
+        let empty = |file: &OpenFile| !ledger.is_lived_in(file.number());
+        let open = open.take_if(|file| empty(file));
+        let gone: Vec<OpenFile> = full.extract_if(.., |file| empty(file)).chain(open).collect();
+        gone.iter().for_each(|file| ledger.closed(file.number()));
     }
 
     /// What `newest` does not lead to is dead, and so is what was said of it.

@@ -1,7 +1,7 @@
 //! Single records: from memory while they are recent, else from the file.
 
 use super::Stream;
-use crate::chain::{Copies, Fetch};
+use crate::chain::{ChainStart, Copies, Fetch};
 use crate::format::{Extent, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, size};
 use crate::read::{ReadBuf, Segments, read_record};
 use crate::write::{Batch, Recent};
@@ -113,6 +113,10 @@ fn nothing(lsn: Lsn) -> Error {
 }
 
 impl Fetch for Stream {
+    fn chain_now(&self, unit: u64) -> Option<ChainStart> {
+        self.core().units.get(unit).map(|entry| entry.chain(unit))
+    }
+
     fn copies(&self, unit: u64) -> Result<Arc<dyn Copies>> {
         self.secondary.get().cloned().ok_or_else(|| {
             let what = format!("unit {unit:#x} has moved records, and there is no secondary log");
