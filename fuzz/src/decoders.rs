@@ -41,6 +41,22 @@ pub fn record(mut data: &[u8]) {
     assert!(header.padded_len() >= 32 + payload.len() && header.padded_len() % 8 == 0);
 }
 
+/// The manifest of a backup: its checksum as given, or put right.
+pub fn manifest(mut data: &[u8]) {
+    let sealed = take(&mut data, 1) % 2 == 1;
+    let mut bytes = data.to_vec();
+    if let Some((body, crc)) = bytes.split_last_chunk_mut::<4>()
+        && sealed
+    {
+        *crc = crc32c::crc32c(body).to_le_bytes();
+    }
+    let Ok(manifest) = siding::Manifest::decode(&bytes) else { return };
+    assert_eq!(manifest.encode(), bytes);
+    for file in &manifest.files {
+        assert!(!file.stored.contains('/') && file.stored != "..");
+    }
+}
+
 /// Batches in an otherwise sound segment, by the scan that restart makes.
 pub fn batch(mut data: &[u8]) {
     const UNIT: usize = 512;

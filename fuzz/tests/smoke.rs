@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
-use siding_fuzz::{IMAGES, batch, extent, image, ops, payloads, record, segment_recovery};
+use siding::{BackupFile, FileKind, Manifest};
+use siding_fuzz::{
+    IMAGES, batch, extent, image, manifest, ops, payloads, record, segment_recovery,
+};
 use siding_sim::Rng;
 use siding_wal::Lsn;
 use siding_wal::format::{ExtentPlace, Kind, Packer, RecordHeader, SPtr, Seed};
@@ -77,6 +80,37 @@ fn batches(rng: &mut Rng) -> Vec<u8> {
     let segments: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".seg")).collect();
     let (_, bytes) = segments[rng.index(segments.len())];
     bytes.iter().skip(512).take(512 << rng.below(6)).copied().collect()
+}
+
+#[test]
+fn manifests() {
+    feed(40_000, manifest, |rng| {
+        let file = |rng: &mut Rng| {
+            let blocks = rng.below(4);
+            BackupFile {
+                kind: if rng.chance(1, 2) { FileKind::Log } else { FileKind::Object(7) },
+                name: "a name".into(),
+                stored: format!("stored-{}", rng.below(9)),
+                len: blocks << 20,
+                blocks: (0..blocks).map(|_| 7).collect(),
+            }
+        };
+        let valid = Manifest {
+            id: [1; 16],
+            log_id: [2; 16],
+            incarnation: 3,
+            recovery_point: Lsn::new(rng.below(100) + 50),
+            floor: Lsn::new(rng.below(50)),
+            stop: Lsn::new(200),
+            end: Lsn::new(300),
+            time_ms: (1, 2),
+            in_doubt: (0..rng.below(3)).map(|unit| (unit, b"gid".to_vec())).collect(),
+            files: (0..rng.below(4)).map(|_| file(rng)).collect(),
+        };
+        let mut bytes = vec![u8::from(rng.chance(1, 2))];
+        bytes.extend(valid.encode());
+        bytes
+    });
 }
 
 #[test]
