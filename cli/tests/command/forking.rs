@@ -155,22 +155,6 @@ fn a_unit_of_a_closed_log_is_moved() -> Result<()> {
 }
 
 #[test]
-fn a_unit_whose_records_are_lost_keeps_no_other_from_being_moved() -> Result<()> {
-    let temp = tempdir().expect("a directory");
-    let path = temp.path();
-    moved(path)?;
-    let log = open(path)?;
-    let mut other = log.begin()?;
-    other.append(b"debit 8")?;
-    drop(other.prepare(b"transfer-8").expect("prepared"));
-    log.close()?;
-    fs::remove_file(extent_file(path)).expect("removed");
-    verb("fork", path, &["transfer-8"]).exits(0).tells(&["2 records moved, durable"]);
-    verb("fork", path, &["transfer-7"]).tells(&[UNIT, "lost"]);
-    Ok(())
-}
-
-#[test]
 fn verify_names_unit_and_file_of_records_that_are_lost() -> Result<()> {
     for remove in [true, false] {
         let dir = tempdir().unwrap();
