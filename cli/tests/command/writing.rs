@@ -201,6 +201,14 @@ fn a_read_only_directory_is_read_and_not_written() {
     assert_eq!(Log::open_read_only(&dir).unwrap().units()[0].state, UnitState::InDoubt);
 }
 
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn the_owner_is_asked_while_it_commits() -> Result<()> {
     let dir = tempdir().unwrap();
@@ -222,6 +230,9 @@ fn the_owner_is_asked_while_it_commits() -> Result<()> {
     let mut other = log.begin()?;
     other.append(b"other")?;
     drop(other.prepare(b"\xffbinary\x01").unwrap());
+    // Another process believes a batch once the next one vouches for it.
+    log.write(b"behind it")?;
+    log.write(b"and behind that")?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| -> Result<()> {
         let writer = scope.spawn(|| -> Result<()> {
@@ -230,6 +241,8 @@ fn the_owner_is_asked_while_it_commits() -> Result<()> {
             }
             Ok(())
         });
+        // The writer ends however this does.
+        let _stops = Stops(&stop);
         let pid = format!("by process {}; it answers", std::process::id());
         verb("info", dir.path(), &[]).exits(0).tells(&[&pid, "2 in doubt"]);
         let units = verb("units", dir.path(), &["--json", "--in-doubt"]).exits(0).objects();
