@@ -87,9 +87,11 @@ impl Mover {
         let mut replacing = self.one_round();
         let mut round = Round::default();
         let mut moves: Vec<Move> = Vec::new();
+        // One for all: what one unit wrote often stands near what the next one did.
+        let mut buf = RecordBuf::new();
         for order in orders {
             let Some(mut one) = self.begin(stream, *order) else { continue };
-            match self.copy(stream, &mut one) {
+            match self.copy(stream, &mut one, &mut buf) {
                 Ok(true) => moves.push(one),
                 Ok(false) => self.give_up(stream, &one, &mut round),
                 Err(error) => {
@@ -128,11 +130,10 @@ impl Mover {
     }
 
     /// Walks and copies. True if there is something to fork.
-    fn copy(&self, stream: &Stream, one: &mut Move) -> Result<bool> {
-        let mut buf = RecordBuf::new();
+    fn copy(&self, stream: &Stream, one: &mut Move, buf: &mut RecordBuf) -> Result<bool> {
         loop {
             match one.next_action() {
-                Action::Read(lsn) => match stream.fetch(lsn, &mut buf) {
+                Action::Read(lsn) => match stream.fetch(lsn, buf) {
                     Ok(header) => one.record(lsn, &header, buf.record())?,
                     Err(_) if one.unreadable() => {}
                     Err(error) => return Err(error),
