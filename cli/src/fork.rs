@@ -88,7 +88,7 @@ fn in_files(args: &ForkArgs, seen: &ReadOnly) -> Result<(UnitInfo, u64)> {
         let what = format!("unit {:#x} was in flight, and the next open ends it", unit.unit);
         return Err(Error::new(ErrorKind::Invalid, what).advise("nothing is to be moved"));
     }
-    all_here(seen)?;
+    all_here(seen, &unit)?;
     let recovery = offline::open(&args.place, seen)?;
     let flying = recovery.in_flight().len();
     let log = recovery.finish()?;
@@ -100,9 +100,10 @@ fn in_files(args: &ForkArgs, seen: &ReadOnly) -> Result<(UnitInfo, u64)> {
     Ok((unit, records))
 }
 
-/// A log whose secondary log lies elsewhere must not get a second one.
-fn all_here(seen: &ReadOnly) -> Result<()> {
-    for unit in seen.units().iter().filter(|unit| unit.secondary_records > 0) {
+/// Nothing is written for a unit of which moved records cannot be read. What others have lost keeps
+/// it from nothing; where the secondary log lies the open looks at itself.
+fn all_here(seen: &ReadOnly, unit: &UnitInfo) -> Result<()> {
+    if unit.secondary_records > 0 {
         let mut records = seen.unit_records(unit.unit)?;
         while records.next()?.is_some_and(|record| record.lsn() > unit.first) {}
     }

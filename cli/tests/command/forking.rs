@@ -262,3 +262,19 @@ fn a_live_log_is_followed() -> Result<()> {
     siding(["dump", dir.path().to_str().unwrap(), "-f", "--to", &end]).exits(0);
     log.close()
 }
+
+#[test]
+fn a_unit_whose_records_are_lost_keeps_no_other_from_being_moved() -> Result<()> {
+    let temp = tempdir().unwrap();
+    let path = temp.path();
+    moved(path)?;
+    let log = open(path)?;
+    let mut other = log.begin()?;
+    other.append(b"debit 8")?;
+    drop(other.prepare(b"transfer-8").unwrap());
+    log.close()?;
+    fs::remove_file(extent_file(path)).unwrap();
+    verb("fork", path, &["transfer-8"]).exits(0).tells(&["2 records moved, durable"]);
+    verb("fork", path, &["transfer-7"]).exits(3).tells(&[UNIT, "its file is missing"]);
+    Ok(())
+}
