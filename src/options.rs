@@ -127,8 +127,8 @@ impl Options {
 
     /// The most that the files of the secondary log may take together. When it is full units stay
     /// on the main log; no commit fails for it.
-    /// A file of it has 8 MiB, or the size of a segment if that is less, and one is kept in reserve:
-    /// below two of them nothing is moved.
+    /// A file of it has 8 MiB, or the size of a segment if that is less, and one is kept in
+    /// reserve: where there is room for one alone nothing is moved.
     #[must_use]
     pub fn max_secondary_bytes(mut self, bytes: u64) -> Self {
         self.config.max_secondary_bytes = Some(bytes);
