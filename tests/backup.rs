@@ -298,13 +298,45 @@ fn a_backup_holds_the_log_until_it_is_over() -> Result<()> {
     // Into a directory that is not empty there is no backup, nor a restore.
     let log = open(&SimDisk::new(1))?;
     assert_eq!(log.backup_on(&sink, &[], &|_| {}).unwrap_err().kind(), ErrorKind::Invalid);
-    log.redo_from(log.write(b"one")?)?;
-    for _ in 0..40 {
-        log.write(&[1; 8_000])?;
+    let pass = || -> Result<()> {
+        for _ in 0..40 {
+            log.write(&[1; 8_000])?;
+        }
+        log.redo_from(log.positions().durable)?;
+        log.keypoint()?;
+        log.tick();
+        Ok(())
+    };
+    let doubt = |gid: &[u8]| -> Result<InDoubt> {
+        let mut unit = log.begin()?;
+        unit.append(&[7; 100])?;
+        Ok(unit.prepare(gid)?)
+    };
+    let (moved, stays) = (doubt(b"moved")?, doubt(b"stays")?);
+    log.hold(stays.id());
+    log.fork(moved.id())?;
+    pass()?;
+    let oldest = log.positions().oldest;
+    // Behind the stop keypoint, before the log is copied, one whose records that needs ends.
+    let ends = Mutex::new(Some(stays));
+    let sink = MemoryDisk::new();
+    let manifest = log.backup_on(&sink, &[], &|copying| {
+        if copying.name.ends_with(".ext")
+            && let Some(stays) = ends.lock().unwrap().take()
+        {
+            stays.commit().unwrap();
+            pass().unwrap();
+            assert_eq!(log.positions().oldest, oldest, "it is held");
+        }
+    })?;
+    assert!(ends.lock().unwrap().is_none() && manifest.in_doubt.len() == 2);
+    let disk = SimDisk::new(9);
+    siding::restore_on(&sink, &disk, &|_| panic!("no object was copied"), &|_| {})?;
+    for doubt in recover(&disk)?.in_doubt() {
+        assert_eq!(doubt.effects()?.owned().count(), 1);
     }
-    log.redo_from(log.positions().durable)?;
-    log.keypoint()?;
-    assert!(log.positions().oldest > Lsn::ZERO, "no backup runs: it is trimmed");
+    pass()?;
+    assert!(log.positions().oldest > oldest, "no backup runs: it is trimmed");
     log.close()
 }
 

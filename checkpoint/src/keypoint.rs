@@ -179,13 +179,12 @@ impl Engine {
             secondary_digest: 0,
             backup_id,
         };
-        let (placed, behind) = match backup_id {
-            [0, ..] if backup_id == [0; 16] => {
-                let placed = stream.append_of_log(Kind::KeypointEnd, &end.encode())?;
-                (placed, placed.next)
-            }
+        let (placed, behind) = if backup_id == [0; 16] {
+            let placed = stream.append_of_log(Kind::KeypointEnd, &end.encode())?;
+            (placed, placed.next)
+        } else {
             // Nothing that a restore must not see may stand in the same batch.
-            _ => stream.append_last(Kind::KeypointEnd, &end.encode())?,
+            stream.append_last(Kind::KeypointEnd, &end.encode())?
         };
         let Placed { lsn, next } = placed;
         if !seeded!(KeypointNotDurable) {
@@ -193,7 +192,7 @@ impl Engine {
         }
         stream.keypoint_done(begun.lsn, lsn, redo)?;
         self.note_keypoint(next);
-        Ok(Stop { begin: begun.lsn, end: behind, redo, units })
+        Ok(Stop { begin: begun.lsn, last: lsn, end: behind, redo, units })
     }
 
     fn write_table(&self, begin: Lsn, redo: Lsn) -> Result<(u32, u32, Vec<UnitEntry>)> {

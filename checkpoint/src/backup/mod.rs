@@ -52,6 +52,8 @@ pub struct Copying<'a> {
 /// The stop keypoint of a backup.
 pub(crate) struct Stop {
     pub(crate) begin: Lsn,
+    /// Its last record.
+    pub(crate) last: Lsn,
     /// Behind the batch that ends with it.
     pub(crate) end: Lsn,
     /// The redo position that it carries.
@@ -224,7 +226,7 @@ impl Engine {
             unit_block: self.stream().unit_block(),
             oldest: segments.first_lsn(segments.number_of(floor)),
             keypoint_begin: stop.begin,
-            keypoint_end: self.stream().bounds().keypoint_end,
+            keypoint_end: stop.last,
             durable: stop.end,
             written_ms: self.stream().clock().wall_ms(),
         };
