@@ -189,6 +189,10 @@ impl LogFile for Busy {
         self.0.read_at(offset, &mut buf[..len])
     }
 
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.0.cut(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
     }

@@ -14,6 +14,7 @@ mod open;
 mod reader;
 mod redo;
 mod retain;
+mod sink;
 mod steps;
 mod threads;
 mod undo;
@@ -33,5 +34,6 @@ pub use reader::{ExtentInfo, ReadOnly, Reading, SegmentInfo, SegmentState, Usage
 pub use redo::{Committed, History};
 pub use retain::{Pin, PinKind};
 pub use siding_fork::policy::Effect as ForkEffect;
+pub use sink::{DirectorySink, Put, Sink, Stored, plain, put_whole, read_whole};
 pub use undo::{UndoHandler, UndoRecord};
 pub use verify::{Finding, Verification, verify};

@@ -218,6 +218,10 @@ impl LogFile for File {
         Ok(lock(&self.0).read(usize::try_from(offset).unwrap_or(usize::MAX), buf))
     }
 
+    fn cut(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }

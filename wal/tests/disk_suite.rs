@@ -27,6 +27,7 @@ enum Defect {
     ReadsStopEarly,
     GapsAreDirt,
     WrittenOnce,
+    CutsNothing,
     HandlesAreCopies,
     RenameCopies,
     RenameRefusesToReplace,
@@ -59,6 +60,7 @@ const FOUND_BY: &[(Defect, &str)] = &[
     (Defect::ReadsStopEarly, "many slices"),
     (Defect::GapsAreDirt, "gaps are zeros"),
     (Defect::WrittenOnce, "overwriting"),
+    (Defect::CutsNothing, "cutting"),
     (Defect::HandlesAreCopies, "handles see each other"),
     (Defect::RenameCopies, "rename replaces"),
     (Defect::RenameRefusesToReplace, "rename replaces"),
@@ -292,6 +294,13 @@ impl LogFile for FaultyFile {
             Defect::ReadsRunOn => self.inner.read_at(offset, buf).map(|_| len),
             Defect::ReadsStopEarly => self.inner.read_at(offset, &mut buf[..len.min(4096)]),
             _ => self.file()?.read_at(offset, buf),
+        }
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        match self.is(Defect::CutsNothing) {
+            true => Ok(()),
+            false => self.inner.cut(len),
         }
     }
 

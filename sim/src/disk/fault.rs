@@ -79,6 +79,8 @@ pub enum Op {
     Write,
     /// `LogFile::write_at` with `durable`.
     DurableWrite,
+    /// A file gets another length.
+    Cut,
     /// `LogFile::sync`.
     Sync,
     /// `Disk::sync_dir`.
@@ -110,6 +112,7 @@ impl fmt::Display for Call {
             (Op::Remove, _) => write!(f, "remove {name}"),
             (Op::Write, _) => write!(f, "write {len} bytes at {at} of {name}"),
             (Op::DurableWrite, _) => write!(f, "write {len} bytes durably at {at} of {name}"),
+            (Op::Cut, _) => write!(f, "cut {name} to {at} bytes"),
             (Op::Sync, _) => write!(f, "sync {name}"),
             (Op::SyncDir, _) => write!(f, "sync the directory"),
         }

@@ -147,6 +147,13 @@ impl LogFile for SimFile {
         self.state().read(self.inode, offset, buf)
     }
 
+    fn cut(&self, len: u64) -> io::Result<()> {
+        match len > FILE_MAX {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => self.state().cut(self.inode, len),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.state().sync(self.inode)
     }

@@ -108,6 +108,8 @@ pub(super) struct Inode {
     pub(super) device_len: u64,
     pub(super) writes: Vec<Write>,
     pub(super) growths: Vec<Growth>,
+    /// Its length was set, and no sync has covered that yet: a crash leaves the old one.
+    cut: bool,
     /// Sectors, by number, that the device cannot read until they are written again.
     pub(super) spoilt: BTreeSet<u64>,
 }
@@ -122,6 +124,7 @@ impl Inode {
             device_len: len,
             writes: Vec::new(),
             growths: Vec::new(),
+            cut: false,
             spoilt: BTreeSet::new(),
         }
     }
@@ -140,6 +143,27 @@ impl Inode {
         }
         let live = Sectors::all(data.len() / SECTOR);
         self.writes.push(Write { order, at, data, live, lost });
+    }
+
+    /// Sets the length; pending until a sync.
+    pub(super) fn cut(&mut self, order: u64, len: u64) {
+        let (sectors, end) = (len.div_ceil(SECTOR as u64), self.len);
+        for write in &mut self.writes {
+            for sector in 0..write.live.len() {
+                if write.at / SECTOR as u64 + sector as u64 >= sectors {
+                    write.live.set(sector, false);
+                }
+            }
+        }
+        self.writes.retain(|write| !write.live.is_empty());
+        self.growths.retain(|growth| growth.to <= len);
+        if end > len {
+            self.cached.write(len, &vec![0; index(end - len)]);
+        }
+        if len > self.device_len {
+            self.growths.push(Growth { order, to: len, lost: false });
+        }
+        (self.len, self.cut) = (len, true);
     }
 
     /// Takes a write that is on the device when the call returns, with what is needed to read it
@@ -173,6 +197,10 @@ impl Inode {
         }
         let grown = self.growths.iter().filter(|growth| !growth.lost).map(|growth| growth.to).max();
         self.settle_len(grown.unwrap_or(0));
+        if std::mem::take(&mut self.cut) && self.device_len > self.len {
+            self.device.write(self.len, &vec![0; index(self.device_len - self.len)]);
+            self.device_len = self.len;
+        }
     }
 
     /// A sync that was to cover everything fails.

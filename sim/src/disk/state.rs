@@ -202,6 +202,18 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn cut(&mut self, inode: usize, len: u64) -> io::Result<()> {
+        self.check_power()?;
+        let name = Arc::clone(&self.inode(inode).label);
+        let turn = self.enter(Call { op: Op::Cut, name, to: None, at: len, len: 0 }, 0);
+        let order = self.order;
+        match turn {
+            Turn::Fails(fault) => return Err(fault.error()),
+            Turn::Cut | Turn::Done => self.inode_mut(inode).cut(order, len),
+        }
+        self.check_power()
+    }
+
     pub(super) fn write(
         &mut self,
         inode: usize,

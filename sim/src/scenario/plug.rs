@@ -186,6 +186,11 @@ impl LogFile for File {
         self.file.read_at(offset, buf)
     }
 
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.plug.disk()?;
+        self.file.cut(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.plug.disk()?;
         self.plug.busy((&self.name, true));

@@ -51,6 +51,7 @@ const CHECKS: &[Check] = &[
     ("reads past the end", reads_past_the_end),
     ("gaps are zeros", gaps_are_zeros),
     ("overwriting", overwriting),
+    ("cutting", cutting),
     ("handles see each other", handles_see_each_other),
     ("rename replaces", rename_replaces),
     ("handles survive rename and remove", handles_survive),
@@ -272,6 +273,17 @@ fn overwriting(disk: &dyn Disk) -> Verdict {
         holds_at(&*file, 0, &due)?;
     }
     same("the length", ok("len", file.len())?, offset(8 * unit))
+}
+
+fn cutting(disk: &dyn Disk) -> Verdict {
+    let (unit, file) = (unit(disk), ok("to create", disk.create("a"))?);
+    let mut due = pattern(19, 2 * unit);
+    put(&*file, 0, &due)?;
+    ok("to cut", file.cut(offset(unit + 3)))?;
+    same("the length", ok("len", file.len())?, offset(unit + 3))?;
+    ok("to lengthen", file.cut(offset(2 * unit)))?;
+    due.get_mut(unit + 3..).unwrap_or_default().fill(0);
+    holds_at(&*file, 0, &due)
 }
 
 fn handles_see_each_other(disk: &dyn Disk) -> Verdict {

@@ -227,6 +227,11 @@ impl LogFile for DirectFile {
         read_full(offset, buf, self.unit, |buf, offset| self.file.read_at(buf, offset))
     }
 
+    fn cut(&self, len: u64) -> io::Result<()> {
+        check_writable(self.writable)?;
+        self.file.set_len(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         check_writable(self.writable)?;
         sync_data(&self.file)

@@ -163,6 +163,15 @@ impl Inside {
         Ok(())
     }
 
+    fn cut(&mut self, len: u64) {
+        let (number, from) = place(len);
+        self.pieces.retain(|at, _| *at <= number);
+        if let Some(rest) = self.pieces.get_mut(&number).and_then(|piece| piece.get_mut(from..)) {
+            rest.fill(0);
+        }
+        self.len = len;
+    }
+
     fn read(&self, mut position: u64, buf: &mut [u8]) -> usize {
         let there = self.len.saturating_sub(position);
         let count = usize::try_from(there).unwrap_or(usize::MAX).min(buf.len());
@@ -207,6 +216,11 @@ impl LogFile for MemoryFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         check_read(offset, buf.len(), MIN_WRITE_UNIT)?;
         Ok(self.inside.read().unwrap_or_else(PoisonError::into_inner).read(offset, buf))
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.inside.write().unwrap_or_else(PoisonError::into_inner).cut(len);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -164,6 +164,14 @@ pub trait LogFile: Send + Sync + Debug {
     /// What the operating system says.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Makes the file `len` bytes long, whatever lies behind: any number of bytes, for files that
+    /// are not the log's. Durable only after [`LogFile::sync`].
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    fn cut(&self, len: u64) -> io::Result<()>;
+
     /// Makes everything written to the file before durable, its size included.
     ///
     /// # Errors

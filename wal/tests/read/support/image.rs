@@ -121,6 +121,10 @@ impl LogFile for ImageFile {
         Ok(count)
     }
 
+    fn cut(&self, _: u64) -> io::Result<()> {
+        refuse()
+    }
+
     fn sync(&self) -> io::Result<()> {
         refuse()
     }
