@@ -30,13 +30,13 @@ pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 pub use update::Update;
 
-pub use siding_checkpoint::{BackupFile, Copying, FileKind, Manifest, ObjectFile};
+pub use siding_checkpoint::{BackupFile, Copying, FileKind, Manifest, ObjectFile, StopUnit};
 pub use siding_checkpoint::{
     ExtentInfo, Finding, ForkEffect, Pin, PinKind, Positions, Progress, Rebuilt, Report,
     SegmentInfo, SegmentState, UnitInfo, Usage, Verification,
 };
 pub use siding_wal::disk::{Backend, Owner};
-pub use siding_wal::format::{Cause, Discipline, Kind, UnitState};
+pub use siding_wal::format::{Cause, ControlSlot, Discipline, Kind, UnitState};
 pub use siding_wal::read::{Identity, Row};
 pub use siding_wal::{Error, ErrorKind, Lsn, Result};
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use siding::disk::{Disk, LogFile, MemoryDisk};
-use siding::{ErrorKind, InDoubt, Log, Lsn, Manifest, ObjectFile, Result, Update};
+use siding::{ErrorKind, InDoubt, Log, Lsn, Manifest, ObjectFile, Result, UnitState, Update};
 use siding_sim::disk::Crash;
 use siding_sim::{Rng, SimDisk};
 use std::collections::BTreeMap;
@@ -259,9 +259,9 @@ fn check(world: &World, sink: &MemoryDisk) -> std::result::Result<(), String> {
     // One that was committed behind the end of the backup is in doubt in it.
     let missing: Vec<_> = doubts
         .iter()
-        .filter(|gid| manifest.in_doubt.iter().any(|it| it.1 == **gid) && !seen.contains(gid))
+        .filter(|gid| manifest.in_doubt().iter().any(|it| it.1 == **gid) && !seen.contains(gid))
         .collect();
-    if !missing.is_empty() || seen.len() != manifest.in_doubt.len() {
+    if !missing.is_empty() || seen.len() != manifest.in_doubt().len() {
         return Err(format!("{missing:?} are not in doubt, but {seen:?}"));
     }
     Ok(())
@@ -272,7 +272,7 @@ fn a_backup_under_load_restores_what_was_acknowledged_by_its_end() -> Result<()>
     let mut doubts = 0;
     for seed in 0..150 {
         let (world, sink, manifest) = backed_up(seed)?;
-        doubts += manifest.in_doubt.len();
+        doubts += manifest.in_doubt().len();
         assert!(manifest.floor <= manifest.recovery_point);
         check(&world.lock().unwrap(), &sink).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
@@ -333,7 +333,7 @@ fn a_backup_holds_the_log_until_it_is_over() -> Result<()> {
             assert_eq!(log.positions().oldest, oldest, "it is held");
         }
     })?;
-    assert!(ends.lock().unwrap().is_none() && manifest.in_doubt.len() == 2);
+    assert!(ends.lock().unwrap().is_none() && manifest.in_doubt().len() == 2);
     let disk = SimDisk::new(9);
     siding::restore_on(&sink, &disk, &|_| panic!("no object was copied"), &|_| {})?;
     for doubt in recover(&disk)?.in_doubt() {
@@ -342,6 +342,44 @@ fn a_backup_holds_the_log_until_it_is_over() -> Result<()> {
     pass()?;
     assert!(log.positions().oldest > oldest, "no backup runs: it is trimmed");
     log.close()
+}
+
+/// What a plan of a restore goes by: where each object's recovery starts, which batch ends the
+/// backup, who had not ended.
+#[test]
+fn a_manifest_says_where_each_object_starts_and_which_batch_ends_it() -> Result<()> {
+    let log = open(&SimDisk::new(2))?;
+    let files = MemoryDisk::new();
+    let object = |object: u16| -> Result<ObjectFile> {
+        let file = files.create(&format!("file-{object}")).unwrap();
+        file.write_at(0, &[&[1; PAGE]], true).unwrap();
+        Ok(ObjectFile { object, name: "file".into(), file })
+    };
+    let mut unit = log.begin()?;
+    let (first, second) = (unit.update(1, b"first")?, unit.update(2, b"second")?);
+    let (third, other) = (unit.update(1, b"third")?, unit.update(9, b"not copied")?);
+    let (one, two) = (first.lsn(), third.lsn());
+    first.done();
+    second.done();
+    other.done();
+    let end = log.positions().end;
+    let sink = MemoryDisk::new();
+    let manifest = log.backup_on(&sink, &[object(3)?, object(1)?, object(2)?], &|_| {})?;
+    assert_eq!(manifest.objects, [(1, two), (2, end), (3, end)]);
+    assert!(one < two && manifest.recovery_point == two && two < end);
+    assert_eq!(manifest.units.len(), 1);
+    assert_eq!((manifest.units[0].unit, manifest.units[0].state), (unit.id(), UnitState::InFlight));
+    assert!(manifest.in_doubt().is_empty());
+    third.done();
+    log.write(b"behind it")?;
+    let disk = SimDisk::new(9);
+    let target = |file: &siding::BackupFile| Ok(files.create(&file.stored).unwrap());
+    siding::restore_on(&sink, &disk, &target, &|_| {})?;
+    let mut scan = siding_wal::read::survey(&disk)?.scan()?;
+    while let siding_wal::read::Step::Batch(_) = scan.next_batch()? {}
+    assert_eq!((scan.position(), scan.digest()), (manifest.end, Some(manifest.end_digest)));
+    unit.back_out()?;
+    Ok(())
 }
 
 /// Each file damaged or gone is named; a backup or a restore that was broken off is none.
@@ -410,7 +448,7 @@ fn a_power_cut_leaves_a_whole_backup_or_none_and_a_whole_restore_or_none() -> Re
             match recover(&left) {
                 Ok(recovery) if names.is_empty() => assert!(recovery.report().created),
                 Ok(recovery) => {
-                    assert_eq!(recovery.in_doubt().len(), manifest.in_doubt.len());
+                    assert_eq!(recovery.in_doubt().len(), manifest.in_doubt().len());
                 }
                 Err(error) => {
                     assert!(!done, "cut {cut}: {error}");

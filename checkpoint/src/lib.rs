@@ -5,6 +5,7 @@
 mod backup;
 mod directories;
 mod engine;
+mod fields;
 mod forking;
 mod keeper;
 mod keypoint;
@@ -22,7 +23,7 @@ mod upkeep;
 mod verify;
 
 pub use backup::{
-    BackupFile, Copying, FileKind, MANIFEST, Manifest, ObjectFile, RESTORING, restore,
+    BackupFile, Copying, FileKind, MANIFEST, Manifest, ObjectFile, RESTORING, StopUnit, restore,
     verify_backup,
 };
 pub use engine::{Engine, Positions};

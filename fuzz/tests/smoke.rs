@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
-use siding::{BackupFile, FileKind, Manifest};
+use siding::{BackupFile, ControlSlot, Discipline, FileKind, Manifest, StopUnit, UnitState};
 use siding_fuzz::{
     IMAGES, batch, extent, image, manifest, ops, payloads, record, segment_recovery,
 };
@@ -88,25 +88,51 @@ fn manifests() {
         let file = |rng: &mut Rng| {
             let blocks = rng.below(4);
             BackupFile {
-                kind: if rng.chance(1, 2) { FileKind::Log } else { FileKind::Object(7) },
+                kind: if rng.chance(1, 2) { FileKind::Extents } else { FileKind::Object(7) },
                 name: "a name".into(),
                 stored: format!("stored-{}", rng.below(9)),
                 len: blocks << 20,
                 blocks: (0..blocks).map(|_| 7).collect(),
             }
         };
+        let control = ControlSlot {
+            sequence: 1,
+            log_id: [2; 16],
+            path_id: [3; 16],
+            discipline: Discipline::DeferredApply,
+            clean: false,
+            incarnation: 3,
+            epoch: 1,
+            write_unit: 512,
+            segment_size: 64 << 10,
+            unit_block: 1,
+            oldest: Lsn::ZERO,
+            keypoint_begin: Lsn::new(200),
+            keypoint_end: Lsn::new(250),
+            durable: Lsn::new(300),
+            written_ms: 2,
+        };
+        let unit = |unit: u64| StopUnit { unit, state: UnitState::InDoubt, gid: b"gid".into() };
+        let increment = rng.chance(1, 4);
+        let mut files: Vec<_> = (0..rng.below(4)).map(|_| file(rng)).collect();
+        files.retain(|it| !increment || it.kind == FileKind::Extents);
         let valid = Manifest {
             id: [1; 16],
+            parent: increment.then_some([4; 16]),
             log_id: [2; 16],
             incarnation: 3,
             recovery_point: Lsn::new(rng.below(100) + 50),
+            objects: if increment { Vec::new() } else { vec![(7, Lsn::new(150))] },
             floor: Lsn::new(rng.below(50)),
             stop: Lsn::new(200),
             end: Lsn::new(300),
+            end_digest: 5,
             time_ms: (1, 2),
-            in_doubt: (0..rng.below(3)).map(|unit| (unit, b"gid".to_vec())).collect(),
-            files: (0..rng.below(4)).map(|_| file(rng)).collect(),
+            units: (0..rng.below(3)).map(unit).collect(),
+            control,
+            files,
         };
+        assert!(Manifest::decode(&valid.encode()).is_ok());
         let mut bytes = vec![u8::from(rng.chance(1, 2))];
         bytes.extend(valid.encode());
         bytes

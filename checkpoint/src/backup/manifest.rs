@@ -2,8 +2,9 @@
 //!
 //! It is written last, under its name in one step: a backup without it does not exist.
 
+use crate::fields::{In, Out};
 use siding_wal::disk::{AlignedBuf, Disk};
-use siding_wal::format::LogId;
+use siding_wal::format::{CONTROL_SLOT_LEN, ControlSlot, LogId, UnitState, wide};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::io;
 
@@ -17,16 +18,24 @@ const NEW: &str = "manifest.new";
 pub(super) const BLOCK: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"SIDINGBK";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The longest manifest that is read, in bytes.
 const MAX_LEN: u64 = 256 << 20;
 
+/// A control slot, if nothing of it is unknown.
+fn take_control(input: &mut In<'_>) -> Option<ControlSlot> {
+    let bytes: [u8; CONTROL_SLOT_LEN] = input.array()?;
+    ControlSlot::decode(&bytes).ok().filter(|slot| slot.encode() == bytes)
+}
+
 /// What a file of a backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// Of the log: a segment, the control file, extents. It goes back under its own name.
+    /// Of the log: a segment, the control file. It goes back under its own name.
     Log,
+    /// Of the secondary log: extents. It goes back under its own name.
+    Extents,
     /// The embedder's, of this object.
     Object(u16),
 }
@@ -46,79 +55,48 @@ pub struct BackupFile {
     pub blocks: Vec<u32>,
 }
 
+/// A unit in the table of the keypoint that stopped a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopUnit {
+    /// Its number.
+    pub unit: u64,
+    /// Where it stood.
+    pub state: UnitState,
+    /// Its gid; empty before it was prepared.
+    pub gid: Vec<u8>,
+}
+
 /// What a backup holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// The backup's number, drawn at random.
     pub id: [u8; 16],
+    /// The backup that this one goes on from: it has the objects, this one log and extents alone.
+    pub parent: Option<[u8; 16]>,
     /// The log's number.
     pub log_id: LogId,
     /// The open that made it.
     pub incarnation: u32,
     /// Forward recovery of the copied objects starts here.
     pub recovery_point: Lsn,
+    /// Where that of each object starts by itself: no lower. Lowest object first.
+    pub objects: Vec<(u16, Lsn)>,
     /// The oldest position of the log that a restore needs.
     pub floor: Lsn,
     /// Where the keypoint begins that stops the backup.
     pub stop: Lsn,
     /// Behind its last record: what a restore gives back ends here.
     pub end: Lsn,
+    /// The digest of the batch that ends there: tells this history from others.
+    pub end_digest: u32,
     /// Milliseconds since 1970 when it began and when it ended.
     pub time_ms: (u64, u64),
-    /// Units in doubt at the end, with their gids.
-    pub in_doubt: Vec<(u64, Vec<u8>)>,
+    /// Units that had not ended at the end.
+    pub units: Vec<StopUnit>,
+    /// What the control file of a restore says: it names the keypoint that stops the backup.
+    pub control: ControlSlot,
     /// The files.
     pub files: Vec<BackupFile>,
-}
-
-/// Puts fields together.
-struct Out(Vec<u8>);
-
-impl Out {
-    fn number(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(siding_wal::format::wide(bytes.len()));
-        self.0.extend_from_slice(bytes);
-    }
-}
-
-/// Takes fields apart. None: there is no more, or it is none.
-struct In<'a>(&'a [u8]);
-
-impl<'a> In<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (first, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn lsn(&mut self) -> Option<Lsn> {
-        self.number().map(Lsn::new)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.number()?).ok()?;
-        let (first, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(first)
-    }
-
-    fn text(&mut self) -> Option<String> {
-        String::from_utf8(self.bytes()?.to_vec()).ok()
-    }
-
-    /// So many elements, of at least `least` bytes each.
-    fn count(&mut self, least: usize) -> Option<usize> {
-        let count = usize::try_from(self.number()?).ok()?;
-        (count.checked_mul(least)? <= self.0.len()).then_some(count)
-    }
 }
 
 impl BackupFile {
@@ -126,58 +104,86 @@ impl BackupFile {
         let (kind, object) = match self.kind {
             FileKind::Log => (0, 0),
             FileKind::Object(object) => (1, u64::from(object)),
+            FileKind::Extents => (2, 0),
         };
         out.number(kind);
         out.number(object);
         out.bytes(self.name.as_bytes());
         out.bytes(self.stored.as_bytes());
         out.number(self.len);
-        out.number(siding_wal::format::wide(self.blocks.len()));
-        self.blocks.iter().for_each(|crc| out.0.extend_from_slice(&crc.to_le_bytes()));
+        out.each(&self.blocks, |out, crc| out.short(*crc));
     }
 
     fn take(input: &mut In<'_>) -> Option<Self> {
         let kind = match (input.number()?, input.number()?) {
             (0, 0) => FileKind::Log,
             (1, object) => FileKind::Object(u16::try_from(object).ok()?),
+            (2, 0) => FileKind::Extents,
             _ => return None,
         };
         let (name, stored, len) = (input.text()?, input.text()?, input.number()?);
-        let count = input.count(4)?;
-        let blocks =
-            (0..count).map(|_| input.array().map(u32::from_le_bytes)).collect::<Option<_>>()?;
+        let blocks: Vec<u32> = input.each(4, In::short)?;
+        let (count, whole) = (blocks.len(), len.div_ceil(wide(BLOCK)));
         let file = Self { kind, name, stored, len, blocks };
         let plain = |name: &str| !name.is_empty() && !name.contains(['/', '\0']) && name != "..";
-        let whole = len.div_ceil(siding_wal::format::wide(BLOCK));
-        let fits = siding_wal::format::wide(count) == whole && plain(&file.stored);
-        (fits && (kind != FileKind::Log || plain(&file.name))).then_some(file)
+        let fits = wide(count) == whole && plain(&file.stored);
+        (fits && (matches!(kind, FileKind::Object(_)) || plain(&file.name))).then_some(file)
+    }
+}
+
+impl StopUnit {
+    fn put(&self, out: &mut Out) {
+        out.number(self.unit);
+        out.number(u64::from(self.state.code()));
+        out.bytes(&self.gid);
+    }
+
+    fn take(input: &mut In<'_>) -> Option<Self> {
+        let unit = input.number()?;
+        let state = UnitState::from_code(u8::try_from(input.number()?).ok()?)?;
+        Some(Self { unit, state, gid: input.bytes()?.to_vec() })
     }
 }
 
 impl Manifest {
+    /// Units in doubt at the end, with their gids.
+    #[must_use]
+    pub fn in_doubt(&self) -> Vec<(u64, Vec<u8>)> {
+        let doubts = self.units.iter().filter(|it| it.state == UnitState::InDoubt);
+        doubts.map(|it| (it.unit, it.gid.clone())).collect()
+    }
+
+    /// Where forward recovery of an object starts, if it is in the backup.
+    #[must_use]
+    pub fn recovery_point_of(&self, object: u16) -> Option<Lsn> {
+        let at = self.objects.binary_search_by_key(&object, |it| it.0).ok()?;
+        self.objects.get(at).map(|it| it.1)
+    }
+
     /// As bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Out(Vec::new());
-        out.0.extend_from_slice(&MAGIC);
-        out.0.extend_from_slice(&VERSION.to_le_bytes());
-        out.0.extend_from_slice(&self.incarnation.to_le_bytes());
+        let mut out = Out(MAGIC.to_vec());
+        out.short(VERSION);
+        out.short(self.incarnation);
         out.0.extend_from_slice(&self.id);
         out.0.extend_from_slice(&self.log_id);
+        out.each(self.parent.as_slice(), |out, parent| out.0.extend_from_slice(parent));
         for lsn in [self.recovery_point, self.floor, self.stop, self.end] {
-            out.number(lsn.get());
+            out.lsn(lsn);
         }
+        out.number(u64::from(self.end_digest));
         out.number(self.time_ms.0);
         out.number(self.time_ms.1);
-        out.number(siding_wal::format::wide(self.in_doubt.len()));
-        for (unit, gid) in &self.in_doubt {
-            out.number(*unit);
-            out.bytes(gid);
-        }
-        out.number(siding_wal::format::wide(self.files.len()));
-        self.files.iter().for_each(|file| file.put(&mut out));
+        out.each(&self.objects, |out, (object, lsn)| {
+            out.number(u64::from(*object));
+            out.lsn(*lsn);
+        });
+        out.each(&self.units, |out, unit| unit.put(out));
+        out.0.extend_from_slice(&self.control.encode());
+        out.each(&self.files, |out, file| file.put(out));
         let crc = crc32c::crc32c(&out.0);
-        out.0.extend_from_slice(&crc.to_le_bytes());
+        out.short(crc);
         out.0
     }
 
@@ -204,7 +210,7 @@ impl Manifest {
         }
         let mut input = In(body);
         let _magic: Option<[u8; 8]> = input.array();
-        let version = input.array().map(u32::from_le_bytes).ok_or_else(damaged)?;
+        let version = input.short().ok_or_else(damaged)?;
         if version != VERSION {
             let what = format!("the backup is of version {version}");
             return Err(Error::new(ErrorKind::UnsupportedVersion, what)
@@ -215,30 +221,61 @@ impl Manifest {
     }
 
     fn take(input: &mut In<'_>) -> Option<Self> {
-        let incarnation = input.array().map(u32::from_le_bytes)?;
+        let incarnation = input.short()?;
         let (id, log_id) = (input.array()?, input.array()?);
+        let parents = input.each(16, In::array)?;
+        let parent = match parents.as_slice() {
+            [] => None,
+            [parent] => Some(*parent),
+            _ => return None,
+        };
         let (recovery_point, floor) = (input.lsn()?, input.lsn()?);
         let (stop, end) = (input.lsn()?, input.lsn()?);
+        let end_digest = u32::try_from(input.number()?).ok()?;
         let time_ms = (input.number()?, input.number()?);
-        let units = input.count(16)?;
-        let unit = |input: &mut In<'_>| Some((input.number()?, input.bytes()?.to_vec()));
-        let in_doubt = (0..units).map(|_| unit(input)).collect::<Option<_>>()?;
-        let count = input.count(48)?;
-        let files = (0..count).map(|_| BackupFile::take(input)).collect::<Option<_>>()?;
-        let sound = floor <= recovery_point && recovery_point <= end && stop < end;
-        let (id, log_id): ([u8; 16], LogId) = (id, log_id);
-        sound.then_some(Self {
+        let object =
+            |input: &mut In<'_>| Some((u16::try_from(input.number()?).ok()?, input.lsn()?));
+        let manifest = Self {
             id,
+            parent,
             log_id,
             incarnation,
             recovery_point,
             floor,
             stop,
             end,
+            end_digest,
             time_ms,
-            in_doubt,
-            files,
-        })
+            objects: input.each(16, object)?,
+            units: input.each(24, StopUnit::take)?,
+            control: take_control(input)?,
+            files: input.each(48, BackupFile::take)?,
+        };
+        manifest.makes_sense().then_some(manifest)
+    }
+
+    /// Whether the fields go together.
+    fn makes_sense(&self) -> bool {
+        let Self { recovery_point, floor, stop, end, control, objects, .. } = self;
+        let known = |file: &BackupFile| match file.kind {
+            FileKind::Object(object) => self.recovery_point_of(object).is_some(),
+            FileKind::Log | FileKind::Extents => true,
+        };
+        floor <= recovery_point
+            && recovery_point <= end
+            && stop < end
+            && objects.is_sorted_by(|one, other| one.0 < other.0)
+            && objects.iter().all(|(_, lsn)| lsn >= recovery_point && lsn <= end)
+            && self.files.iter().all(known)
+            && (self.parent.is_none() || objects.is_empty())
+            && self.parent != Some(self.id)
+            && control.log_id == self.log_id
+            && control.incarnation == self.incarnation
+            && !control.clean
+            && control.keypoint_begin == *stop
+            && control.keypoint_end > *stop
+            && control.keypoint_end < *end
+            && control.durable == *end
     }
 
     /// Reads the manifest of the backup in a directory.
@@ -263,7 +300,7 @@ impl Manifest {
         let mut filled = 0;
         while filled < len {
             let rest = bytes.as_mut_slice().get_mut(filled..).unwrap_or_default();
-            let read = file.read_at(siding_wal::format::wide(filled), rest).map_err(io)?;
+            let read = file.read_at(wide(filled), rest).map_err(io)?;
             if read == 0 {
                 break;
             }
@@ -279,7 +316,7 @@ impl Manifest {
     /// Writes it: from here on the backup exists.
     pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         let body = self.encode();
-        let mut bytes = siding_wal::format::wide(body.len()).to_le_bytes().to_vec();
+        let mut bytes = wide(body.len()).to_le_bytes().to_vec();
         bytes.extend_from_slice(&body);
         bytes.resize(bytes.len().next_multiple_of(4096), 0);
         let file = disk.create(NEW)?;
@@ -293,6 +330,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use siding_wal::format::Discipline;
 
     fn manifest() -> Manifest {
         let file = |kind, name: &str| BackupFile {
@@ -302,24 +340,56 @@ mod tests {
             len: 1_500_000,
             blocks: vec![7, 9],
         };
+        let control = ControlSlot {
+            sequence: 1,
+            log_id: [2; 16],
+            path_id: [4; 16],
+            discipline: Discipline::DeferredApply,
+            clean: false,
+            incarnation: 3,
+            epoch: 1,
+            write_unit: 4096,
+            segment_size: 64 << 10,
+            unit_block: 5,
+            oldest: Lsn::ZERO,
+            keypoint_begin: Lsn::new(800),
+            keypoint_end: Lsn::new(1000),
+            durable: Lsn::new(4096),
+            written_ms: 6,
+        };
+        let unit = |unit, state, gid: &[u8]| StopUnit { unit, state, gid: gid.to_vec() };
         Manifest {
             id: [1; 16],
+            parent: None,
             log_id: [2; 16],
             incarnation: 3,
             recovery_point: Lsn::new(400),
+            objects: vec![(8, Lsn::new(400)), (9, Lsn::new(500))],
             floor: Lsn::new(200),
             stop: Lsn::new(800),
             end: Lsn::new(4096),
+            end_digest: 11,
             time_ms: (5, 6),
-            in_doubt: vec![(77, b"gid".to_vec())],
-            files: vec![file(FileKind::Log, "0.seg"), file(FileKind::Object(9), "pages")],
+            units: vec![unit(77, UnitState::InDoubt, b"gid"), unit(78, UnitState::InFlight, b"")],
+            control,
+            files: vec![file(FileKind::Extents, "0.ext"), file(FileKind::Object(9), "pages")],
         }
+    }
+
+    fn increment() -> Manifest {
+        let mut files = manifest().files;
+        files.truncate(1);
+        Manifest { parent: Some([7; 16]), objects: Vec::new(), files, ..manifest() }
     }
 
     #[test]
     fn a_manifest_is_read_as_it_was_written_or_refused() {
+        assert_eq!(Manifest::decode(&increment().encode()).unwrap(), increment());
         let bytes = manifest().encode();
         assert_eq!(Manifest::decode(&bytes).unwrap(), manifest());
+        assert_eq!(manifest().in_doubt(), [(77, b"gid".to_vec())]);
+        assert_eq!(manifest().recovery_point_of(9), Some(Lsn::new(500)));
+        assert_eq!(manifest().recovery_point_of(7), None);
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
@@ -332,9 +402,27 @@ mod tests {
 
     #[test]
     fn a_manifest_that_makes_no_sense_is_refused_under_a_right_checksum() {
+        let controlled = |change: fn(&mut ControlSlot)| {
+            let mut manifest = manifest();
+            change(&mut manifest.control);
+            manifest
+        };
         for wrong in [
             Manifest { floor: Lsn::new(500), ..manifest() },
             Manifest { stop: Lsn::new(5000), ..manifest() },
+            Manifest { objects: vec![(9, Lsn::new(399))], ..manifest() },
+            Manifest { objects: vec![(9, Lsn::new(4097))], ..manifest() },
+            Manifest { objects: vec![(8, Lsn::new(400))], ..manifest() },
+            Manifest { objects: vec![(9, Lsn::new(500)); 2], ..manifest() },
+            Manifest { parent: Some([7; 16]), ..manifest() },
+            Manifest { parent: Some([1; 16]), ..increment() },
+            Manifest { log_id: [3; 16], ..manifest() },
+            Manifest { incarnation: 4, ..manifest() },
+            controlled(|slot| slot.clean = true),
+            controlled(|slot| slot.keypoint_begin = Lsn::new(801)),
+            controlled(|slot| slot.keypoint_end = Lsn::new(800)),
+            controlled(|slot| slot.keypoint_end = Lsn::new(4096)),
+            controlled(|slot| slot.durable = Lsn::new(4097)),
             Manifest {
                 files: vec![BackupFile { blocks: vec![1], ..manifest().files[0].clone() }],
                 ..manifest()
@@ -347,7 +435,7 @@ mod tests {
             assert_eq!(Manifest::decode(&wrong.encode()).unwrap_err().kind(), ErrorKind::Corrupt);
         }
         let mut newer = manifest().encode();
-        newer[8] = 2;
+        newer[8] = 3;
         let at = newer.len() - 4;
         let crc = crc32c::crc32c(&newer[..at]);
         newer[at..].copy_from_slice(&crc.to_le_bytes());

@@ -15,7 +15,7 @@
 mod manifest;
 mod restore;
 
-pub use manifest::{BackupFile, FileKind, MANIFEST, Manifest};
+pub use manifest::{BackupFile, FileKind, MANIFEST, Manifest, StopUnit};
 pub(crate) use restore::unfinished;
 pub use restore::{RESTORING, restore, verify_backup};
 
@@ -23,6 +23,7 @@ use crate::engine::Engine;
 use manifest::BLOCK;
 use siding_wal::disk::{AlignedBuf, Disk, LogFile};
 use siding_wal::format::{ControlSlot, UnitEntry, UnitState, segment_file_name, wide};
+use siding_wal::read::{Forward, Step};
 use siding_wal::stream::{create_control, write_slot};
 use siding_wal::{Error, ErrorKind, Lsn, Result, seeded};
 use std::sync::Arc;
@@ -66,6 +67,8 @@ struct Hold<'a> {
     engine: &'a Engine,
     number: u64,
     point: Lsn,
+    /// The recovery point of each object by itself.
+    objects: Vec<(u16, Lsn)>,
 }
 
 impl Drop for Hold<'_> {
@@ -79,10 +82,14 @@ impl Engine {
     fn hold(&self, objects: &[u16]) -> Hold<'_> {
         let mut core = self.stream().core();
         let end = core.writer.end();
-        let point = core.redo.recovery_point(objects, end);
-        let point = if seeded!(RecoveryPointIsNow) { end } else { point };
+        let mut point = core.redo.recovery_point(objects, end);
+        let mut each = core.redo.recovery_points(objects, end);
+        if seeded!(RecoveryPointIsNow) {
+            point = end;
+            each.iter_mut().for_each(|(_, lsn)| *lsn = end);
+        }
         let number = core.redo.hold(point);
-        Hold { engine: self, number, point }
+        Hold { engine: self, number, point, objects: each }
     }
 
     /// Copies the embedder's files and the log they need into `sink`, an empty directory, while
@@ -128,18 +135,23 @@ impl Engine {
             self.copy_extents(sink, told, &mut files)?;
         }
         self.copy_log(sink, floor, stop.end, told, &mut files)?;
-        files.push(self.copy_control(sink, floor, &stop, told)?);
-        let in_doubt = stop.units.iter().filter(|unit| unit.state == UnitState::InDoubt);
+        let control = self.control(floor, &stop);
+        files.push(copy_control(sink, &control, told)?);
+        let units = stop.units.iter().filter(|unit| unit.state != UnitState::Ended);
         let manifest = Manifest {
             id,
+            parent: None,
             log_id: self.stream().settings().log_id,
             incarnation: self.stream().settings().incarnation,
             recovery_point: hold.point,
+            objects: hold.objects.clone(),
             floor,
             stop: stop.begin,
             end: stop.end,
+            end_digest: self.digest_at(stop.end)?,
             time_ms: (began_ms, self.stream().clock().wall_ms()),
-            in_doubt: in_doubt.map(|unit| (unit.unit, unit.gid.clone())).collect(),
+            units: units.map(StopUnit::from).collect(),
+            control,
             files,
         };
         manifest.write(sink).map_err(|cause| unwritten(sink, MANIFEST, cause))?;
@@ -170,8 +182,8 @@ impl Engine {
         let pool = self.forking.pool();
         for (name, len) in pool.list_files()? {
             let file = pool.disk().open(&name).map_err(|cause| unread(&name, cause))?;
-            let from =
-                Source { kind: FileKind::Log, name: &name, stored: &name, file: &*file, len };
+            let kind = FileKind::Extents;
+            let from = Source { kind, name: &name, stored: &name, file: &*file, len };
             files.push(copy(&from, len, sink, told)?);
         }
         Ok(())
@@ -203,17 +215,24 @@ impl Engine {
         Ok(())
     }
 
-    /// A control file that names the stop keypoint.
-    fn copy_control(
-        &self,
-        sink: &dyn Disk,
-        floor: Lsn,
-        stop: &Stop,
-        told: &dyn Fn(&Copying<'_>),
-    ) -> Result<BackupFile> {
+    /// The digest of the batch that ends at `end`.
+    fn digest_at(&self, end: Lsn) -> Result<u32> {
+        let segments = self.stream().segments();
+        let number = segments.number_of(Lsn::new(end.get().saturating_sub(1)));
+        let mut scan = Forward::from_segment(&segments, number)?.limit(end);
+        while scan.position() < end && matches!(scan.next_batch()?, Step::Batch(_)) {}
+        scan.digest().filter(|_| scan.position() == end).ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "the log is damaged below the backup's end")
+                .at(scan.position())
+                .file(segment_file_name(number))
+        })
+    }
+
+    /// A control slot that names the stop keypoint.
+    fn control(&self, floor: Lsn, stop: &Stop) -> ControlSlot {
         let settings = self.stream().settings();
         let segments = self.stream().segments();
-        let slot = ControlSlot {
+        ControlSlot {
             sequence: 1,
             log_id: settings.log_id,
             path_id: settings.path_id,
@@ -229,10 +248,24 @@ impl Engine {
             keypoint_end: stop.last,
             durable: stop.end,
             written_ms: self.stream().clock().wall_ms(),
-        };
-        let file = create_control(sink)?;
-        write_slot(&*file, &slot)?;
-        restore::sums("control", "control", FileKind::Log, &*file, told)
+        }
+    }
+}
+
+/// A control file with this slot.
+fn copy_control(
+    sink: &dyn Disk,
+    slot: &ControlSlot,
+    told: &dyn Fn(&Copying<'_>),
+) -> Result<BackupFile> {
+    let file = create_control(sink)?;
+    write_slot(&*file, slot)?;
+    restore::sums("control", "control", FileKind::Log, &*file, told)
+}
+
+impl From<&UnitEntry> for StopUnit {
+    fn from(entry: &UnitEntry) -> Self {
+        Self { unit: entry.unit, state: entry.state, gid: entry.gid.clone() }
     }
 }
 

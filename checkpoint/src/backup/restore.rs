@@ -115,7 +115,7 @@ pub fn restore(
         let from = stored(sink, file)?;
         let written = |cause| unwritten(disk, &file.name, cause);
         let to = match file.kind {
-            FileKind::Log => disk.create(&file.name).map_err(written)?,
+            FileKind::Log | FileKind::Extents => disk.create(&file.name).map_err(written)?,
             FileKind::Object(_) => target(file)?,
         };
         blocks(file, &*from, told, &mut |at, block| {

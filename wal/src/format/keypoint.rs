@@ -34,12 +34,16 @@ impl UnitState {
         Self::Ended,
     ];
 
-    fn code(self) -> u8 {
+    /// As it is written.
+    #[must_use]
+    pub fn code(self) -> u8 {
         let index = Self::ALL.iter().position(|state| *state == self);
         index.and_then(|index| u8::try_from(index).ok()).unwrap_or(0)
     }
 
-    fn from_code(code: u8) -> Option<Self> {
+    /// As it is read; none if no state has this code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
 

@@ -109,6 +109,13 @@ impl Redo {
         if self.guarded { self.oldest(objects).unwrap_or(end) } else { self.reported }
     }
 
+    /// The same of each of these objects by itself, lowest first.
+    #[must_use]
+    pub fn recovery_points(&self, objects: &[u16], end: Lsn) -> Vec<(u16, Lsn)> {
+        let each: BTreeSet<u16> = objects.iter().copied().collect();
+        each.into_iter().map(|it| (it, self.recovery_point(&[it], end))).collect()
+    }
+
     /// The oldest update in progress of each object.
     pub fn oldest_of_each(&self) -> impl Iterator<Item = (Lsn, InProgress)> {
         let firsts = self.by_object.values().filter_map(BTreeSet::first);
@@ -169,6 +176,9 @@ mod tests {
                     redo.done(lsn);
                 }
                 let end = Lsn::new(at);
+                let each = redo.recovery_points(&[3, 1, 3], end);
+                let of = |object| redo.recovery_point(&[object], end);
+                prop_assert_eq!(each, vec![(1, of(1)), (3, of(3))]);
                 for objects in [&[][..], &[0], &[1, 3], &[0, 1, 2, 3]] {
                     let named = |object| objects.is_empty() || objects.contains(&object);
                     let oldest = open.iter().filter(|it| named(it.1)).map(|it| it.0).min();
