@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+pub mod archive;
 mod backup;
 mod commit;
 mod cursor;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod backup;
 mod directories;
 mod engine;
@@ -14,6 +15,7 @@ mod lost;
 mod open;
 mod reader;
 mod redo;
+mod restore;
 mod retain;
 mod sink;
 mod steps;
@@ -22,6 +24,10 @@ mod undo;
 mod upkeep;
 mod verify;
 
+pub use archive::{
+    ArchivedExtents, Compression, Indexer, Inventory, Joint, LabelAt, MarkAt, Name, SUM_BLOCK,
+    SegmentIndex, Summing, Sums, Written, extent_name, name_of, read_index, segment_stem,
+};
 pub use backup::{
     BackupFile, Copying, FileKind, MANIFEST, Manifest, ObjectFile, RESTORING, StopUnit, restore,
     verify_backup,
@@ -33,6 +39,10 @@ pub use lost::{Need, Rebuilt};
 pub use open::{Config, ForkConfig, Opened, Progress, ProgressHandler, Report, open};
 pub use reader::{ExtentInfo, ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
 pub use redo::{Committed, History};
+pub use restore::{
+    BackupId, Branch, Gap, Histories, Part, Piece, Plan, Reachable, Refusal, Seen, Source, Target,
+    Wanted, Why, plan,
+};
 pub use retain::{Pin, PinKind};
 pub use siding_fork::policy::Effect as ForkEffect;
 pub use sink::{DirectorySink, Put, Sink, Stored, plain, put_whole, read_whole};

@@ -2,6 +2,7 @@
 
 use crate::files::disk;
 use crate::seal;
+use siding::archive::{Indexer, SegmentIndex};
 use siding_fork::pool::Pool;
 use siding_wal::Lsn;
 use siding_wal::chain::Copies as _;
@@ -55,6 +56,32 @@ pub fn manifest(mut data: &[u8]) {
     for file in &manifest.files {
         assert!(!file.stored.contains('/') && file.stored != "..");
     }
+}
+
+/// The index of an archived segment, its checksum as given or put right; and a segment's bytes, in
+/// pieces, as an index is made of them.
+pub fn segment_index(mut data: &[u8]) {
+    let how = take(&mut data, 1);
+    if how % 3 == 2 {
+        let mut indexer = Indexer::new(None, Vec::new());
+        let pieces = data.chunks(usize::try_from(1 + how).unwrap_or(1));
+        let fed = pieces.into_iter().try_for_each(|piece| indexer.feed(piece));
+        if let (Ok(()), Ok(index)) = (fed, indexer.finish(false)) {
+            assert_eq!(SegmentIndex::decode(&index.encode()).ok(), Some(index));
+        }
+        return;
+    }
+    let mut bytes = data.to_vec();
+    if let Some((body, crc)) = bytes.split_last_chunk_mut::<4>()
+        && how % 3 == 1
+    {
+        *crc = crc32c::crc32c(body).to_le_bytes();
+    }
+    let Ok(index) = SegmentIndex::decode(&bytes) else { return };
+    assert_eq!(index.encode(), bytes);
+    assert!(index.covers(&index) && index.end() >= index.first_batch());
+    let named = siding::archive::name_of(&index.segment_name());
+    assert_eq!(named, siding::archive::Name::Segment(index.stem(), index.compression));
 }
 
 /// Batches in an otherwise sound segment, by the scan that restart makes.

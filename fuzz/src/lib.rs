@@ -9,7 +9,7 @@ mod ops;
 mod recovery;
 mod seal;
 
-pub use decoders::{batch, extent, manifest, payloads, record};
+pub use decoders::{batch, extent, manifest, payloads, record, segment_index};
 pub use files::{IMAGES, image};
 pub use ops::ops;
 pub use recovery::segment_recovery;

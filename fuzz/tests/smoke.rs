@@ -3,9 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+use siding::archive::Indexer;
 use siding::{BackupFile, ControlSlot, Discipline, FileKind, Manifest, StopUnit, UnitState};
 use siding_fuzz::{
-    IMAGES, batch, extent, image, manifest, ops, payloads, record, segment_recovery,
+    IMAGES, batch, extent, image, manifest, ops, payloads, record, segment_index, segment_recovery,
 };
 use siding_sim::Rng;
 use siding_wal::Lsn;
@@ -137,6 +138,36 @@ fn manifests() {
         bytes.extend(valid.encode());
         bytes
     });
+}
+
+/// The index of a segment of a sound log, as far as that has batches; or the segment.
+fn indexed(rng: &mut Rng) -> Vec<u8> {
+    let files = image(rng.index(IMAGES));
+    let segments: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".seg")).collect();
+    let (_, bytes) = segments[rng.index(segments.len())];
+    let how = u8::try_from(rng.below(9)).unwrap();
+    let len = 512 * (1 + rng.index(40));
+    if how % 3 == 2 {
+        return [vec![how], bytes.iter().take(len).copied().collect()].concat();
+    }
+    let (mut index, mut from) = (Vec::new(), 0);
+    let mut indexer = Indexer::new(None, vec![Lsn::new(2048)]);
+    // As far as whole batches go.
+    while indexer.feed(bytes.get(from..from + 512).unwrap_or_default()).is_ok() && from < len {
+        from += 512;
+        let mut again = Indexer::new(None, Vec::new());
+        if again.feed(&bytes[..from]).is_ok()
+            && let Ok(made) = again.finish(true)
+        {
+            index = made.encode();
+        }
+    }
+    [vec![how], index].concat()
+}
+
+#[test]
+fn segment_indexes() {
+    feed(1_500, segment_index, indexed);
 }
 
 #[test]

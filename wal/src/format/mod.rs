@@ -23,7 +23,7 @@ pub use keypoint::{
 pub use kind::{Kind, flags};
 pub use payload::{
     COMPENSATION_HEAD, Cause, ClosePayload, Compensation, Decision, ForkPayload, MarkPayload,
-    PreparePayload, SPtr,
+    PreparePayload, SPtr, label_of, label_payload,
 };
 pub use record::{
     RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, padded_record_len,

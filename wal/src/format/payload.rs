@@ -303,6 +303,25 @@ impl MarkPayload {
     }
 }
 
+/// Bytes that every MARK has.
+const MARK_LEN: usize = 40;
+
+/// What a MARK carries that gives its position a name: as any, and the name behind it.
+#[must_use]
+pub fn label_payload(mark: &MarkPayload, name: &str) -> Vec<u8> {
+    let mut out = mark.encode();
+    put_short(&mut out, name.as_bytes());
+    out
+}
+
+/// The name in the payload of a MARK, if it gives one.
+#[must_use]
+pub fn label_of(payload: &[u8]) -> Option<&str> {
+    let mut rest = payload.get(MARK_LEN..)?;
+    let name = take_short(&mut rest).ok()?;
+    std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
+}
+
 /// CLOSE carries what MARK does.
 pub type ClosePayload = MarkPayload;
 

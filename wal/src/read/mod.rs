@@ -13,6 +13,7 @@ mod search;
 mod segments;
 mod survey;
 mod verdict;
+mod walk;
 mod window;
 
 pub use batch::Records;
@@ -25,3 +26,4 @@ pub use rows::{Case, Decision, ROWS, Row, judge, row};
 pub use segments::{Segment, Segments};
 pub use survey::{Identity, Survey, survey};
 pub use verdict::{After, At, Facts, Next, Verdict};
+pub use walk::{EachBatch, Walk, content_len};

@@ -1,0 +1,15 @@
+//! The archive: segments and extents in a sink, each segment with an index that says what is in it.
+//!
+//! A segment is put first, its index behind it: what has no index does not count. Nothing is ever
+//! changed; a longer piece of the same segment gets another name, and makes the shorter one
+//! superfluous. Histories that went apart by a restore lie side by side.
+
+mod index;
+mod inventory;
+mod names;
+mod scan;
+
+pub use index::{Compression, Joint, LabelAt, MarkAt, SUM_BLOCK, SegmentIndex, Sums, Written};
+pub use inventory::{ArchivedExtents, Inventory, read_index};
+pub use names::{Name, extent_name, name_of, segment_stem};
+pub use scan::{Indexer, Summing};
