@@ -4,7 +4,7 @@
 //! then a line that says `ok`, or `error`, a kind and a message. `docs/ADMIN.md` is normative.
 //! One thread serves one visitor after the other, each within bounds of size and time.
 
-use crate::log::Inner;
+use crate::inner::Inner;
 use crate::{InDoubt, Outcome};
 use siding_checkpoint::{ForkEffect, Pin, PinKind, Positions, UnitInfo};
 use siding_wal::disk::{Door, Visitor};

@@ -1,6 +1,6 @@
 //! Cursors: readers that lend one record at a time, and [`Owned`] for `for` loops.
 
-use crate::log::Inner;
+use crate::inner::Inner;
 use crate::{OwnedRecord, Record};
 use siding_checkpoint::{History, Reading};
 use siding_wal::chain::{ChainStart, Fetch, Forward, Walk};

@@ -1,6 +1,6 @@
 //! A unit whose outcome is durable and whose work is not done.
 
-use crate::log::Inner;
+use crate::inner::Inner;
 use crate::{CommitError, Error};
 use siding_wal::format::Kind;
 use siding_wal::{Lsn, Result};

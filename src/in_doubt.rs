@@ -1,7 +1,7 @@
 //! A prepared unit: in doubt until its coordinator says how it ends.
 
 use crate::decided::{Decided, Outcome, refused};
-use crate::log::Inner;
+use crate::inner::Inner;
 use crate::{Backward, CommitError, Effects};
 use siding_checkpoint::Need;
 use siding_wal::chain::ChainStart;

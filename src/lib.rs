@@ -8,6 +8,7 @@ mod commit;
 mod cursor;
 mod decided;
 mod in_doubt;
+mod inner;
 mod log;
 mod options;
 mod read_only;

@@ -1,179 +1,18 @@
 //! An open log.
 
-use crate::admin::{self, Operators, Resolver};
+use crate::inner::Inner;
 use crate::read_only::open_secondary;
 use crate::{
-    Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, Outcome, OwnedRecord,
-    ReadOnly, Record, Records, Recovery, UnitOfWork,
+    Backward, CommitError, Decided, Durability, Follower, InDoubt, Options, OwnedRecord, ReadOnly,
+    Record, Records, Recovery, UnitOfWork,
 };
-use siding_checkpoint::{Engine, ForkEffect, Pin, Positions, Progress, Rebuilt, Report, UnitInfo};
+use siding_checkpoint::{ForkEffect, Pin, Positions, Progress, Rebuilt, Report, UnitInfo};
 use siding_wal::chain::Fetch as _;
-use siding_wal::disk::{Clock, Door, SystemClock, open_dir_read_only};
-use siding_wal::format::UnitState;
-use siding_wal::stream::{RecordBuf, in_callback};
+use siding_wal::disk::{Clock, SystemClock, open_dir_read_only};
+use siding_wal::stream::RecordBuf;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::thread::JoinHandle;
-
-/// What every handle of one open log shares.
-pub(crate) struct Inner {
-    engine: Arc<Engine>,
-    durability: Durability,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Whether recovery is finished: before that nobody from outside decides anything.
-    in_use: AtomicBool,
-    door: OnceLock<Arc<Door>>,
-    resolver: Option<Resolver>,
-}
-
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("engine", &self.engine).finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    pub(crate) fn start(
-        engine: Arc<Engine>,
-        threads: bool,
-        durability: Durability,
-        operators: Operators,
-    ) -> Result<Arc<Self>> {
-        let handles = if threads { Engine::spawn(&engine)? } else { Vec::new() };
-        let log = Arc::new(Self {
-            engine,
-            durability,
-            threads: Mutex::new(handles),
-            in_use: AtomicBool::new(false),
-            door: OnceLock::new(),
-            resolver: operators.resolver,
-        });
-        if let Some(directory) = &operators.door {
-            let (door, thread) = admin::open(&log, directory)?;
-            let _ = log.door.set(door);
-            log.threads().push(thread);
-        }
-        Ok(log)
-    }
-
-    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Recovery is finished.
-    pub(crate) fn in_use(&self) {
-        self.in_use.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_in_use(&self) -> bool {
-        self.in_use.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn resolver(&self) -> Option<&Resolver> {
-        self.resolver.as_ref()
-    }
-
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
-    }
-
-    pub(crate) fn durability(&self) -> Durability {
-        self.durability
-    }
-
-    pub(crate) fn in_doubt(self: &Arc<Self>) -> Vec<InDoubt> {
-        let units = self.engine.in_state(&[UnitState::InDoubt]);
-        let core = self.engine.stream().core();
-        let gid = |unit| core.units.get(unit).map(|entry| entry.gid.clone());
-        let found = units.into_iter().filter_map(|unit| Some((unit, gid(unit)?)));
-        found.map(|(unit, gid)| InDoubt::new(self, unit, gid)).collect()
-    }
-
-    pub(crate) fn decided(self: &Arc<Self>) -> Vec<Decided> {
-        let of = |state, outcome| {
-            let units = self.engine.in_state(&[state]);
-            units.into_iter().map(move |unit| Decided::new(self, unit, outcome, None))
-        };
-        let committed = of(UnitState::Committed, Outcome::Commit);
-        committed.chain(of(UnitState::Aborted, Outcome::BackOut)).collect()
-    }
-
-    /// Undoes a unit that is being backed out, by the handler of the options.
-    pub(crate) fn undo(&self, unit: u64) -> Result<()> {
-        self.engine.stream().may_wait()?;
-        match self.engine.undo_now(unit) {
-            // The background was faster.
-            Err(error) if error.kind() == ErrorKind::UnitEnded => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Stops as a crash would, but threads end and the directory is free.
-    pub(crate) fn abandon(&self) {
-        let what = Error::new(ErrorKind::Closed, "the log was abandoned").advise("open it again");
-        self.engine.stream().fail(what);
-        self.shut_down();
-    }
-
-    fn shut_down(&self) {
-        if let Some(door) = self.door.get() {
-            door.close();
-        }
-        self.engine.abandon();
-        let mut threads = match self.threads.try_lock() {
-            Ok(threads) => threads,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Whoever shuts down now waits for this callback to return, and does the rest.
-            Err(TryLockError::WouldBlock) if in_callback() => return,
-            Err(TryLockError::WouldBlock) => {
-                self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-            }
-        };
-        end(&self.engine, &mut threads);
-    }
-}
-
-/// Waits for the threads, and lets the directory go.
-fn end(engine: &Engine, threads: &mut Vec<JoinHandle<()>>) {
-    let this = std::thread::current().id();
-    for thread in threads.drain(..).filter(|thread| thread.thread().id() != this) {
-        let _ = thread.join();
-    }
-    engine.release();
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(door) = self.door.get() {
-            door.close();
-        }
-        let threads = std::mem::take(&mut self.threads);
-        let threads = threads.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let engine = Arc::clone(&self.engine);
-        // A callback or a waker that lets the last handle go may not wait, and a close does.
-        let elsewhere = in_callback() && !threads.is_empty();
-        let close = move || {
-            // Best effort: what cannot be closed cleanly now is recovered by the next open.
-            if engine.stream().failure().is_none() {
-                let _ = engine.close();
-            }
-            engine.abandon();
-            let mut threads = threads;
-            end(&engine, &mut threads);
-        };
-        if elsewhere {
-            // Without a thread it is not closed: the directory stays locked no longer than the
-            // engine's own threads run, and those end.
-            if !Engine::close_elsewhere(close) {
-                self.engine.abandon();
-            }
-        } else {
-            close();
-        }
-    }
-}
+use std::sync::Arc;
 
 /// An open log. Cheap to clone; every clone is the same log. Dropping the last handle closes it,
 /// best effort; [`Log::close`] says whether that went well.
@@ -250,7 +89,7 @@ impl Log {
     ///
     /// The log failed, or is closed.
     pub fn begin(&self) -> Result<UnitOfWork> {
-        Ok(UnitOfWork::new(&self.inner, self.inner.engine.stream().begin()?))
+        Ok(UnitOfWork::new(&self.inner, self.inner.engine().stream().begin()?))
     }
 
     /// A unit of one record, begun and committed in one step.
@@ -263,8 +102,8 @@ impl Log {
     ///
     /// As [`UnitOfWork::commit`].
     pub fn write(&self, payload: &[u8]) -> std::result::Result<Lsn, CommitError> {
-        let stream = self.inner.engine.stream();
-        let durable = self.inner.durability == Durability::Durable;
+        let stream = self.inner.engine().stream();
+        let durable = self.inner.durability() == Durability::Durable;
         if durable {
             stream.may_wait().map_err(CommitError::BackedOut)?;
         }
@@ -290,7 +129,7 @@ impl Log {
     /// Every live unit that has written something, lowest number first.
     #[must_use]
     pub fn units(&self) -> Vec<UnitInfo> {
-        self.inner.engine.units()
+        self.inner.engine().units()
     }
 
     /// The records of a live unit, newest to oldest.
@@ -299,7 +138,7 @@ impl Log {
     ///
     /// [`ErrorKind::NotFound`] if no such unit is live.
     pub fn unit_records(&self, unit: u64) -> Result<Backward> {
-        let core = self.inner.engine.stream().core();
+        let core = self.inner.engine().stream().core();
         let chain = core.units.get(unit).map(|entry| entry.chain(unit));
         drop(core);
         let chain = chain
@@ -323,7 +162,7 @@ impl Log {
     ///
     /// It was moved, or it was not.
     pub fn fork(&self, unit: u64) -> Result<u64> {
-        self.inner.engine.fork_unit(unit)
+        self.inner.engine().fork_unit(unit)
     }
 
     /// Units whose moved records were lost and rebuilt since this open. The log does it by itself,
@@ -331,7 +170,7 @@ impl Log {
     /// [`UnitInfo::problem`].
     #[must_use]
     pub fn rebuilt(&self) -> Vec<Rebuilt> {
-        self.inner.engine.rebuilt()
+        self.inner.engine().rebuilt()
     }
 
     /// Files beside the extents of the secondary log that have the name of one and are not this
@@ -339,7 +178,7 @@ impl Log {
     /// looked, a moment after the open.
     #[must_use]
     pub fn strangers(&self) -> Vec<String> {
-        self.inner.engine.strangers()
+        self.inner.engine().strangers()
     }
 
     /// What moving each live unit would cost and gain, lowest number first; units that hold no
@@ -349,17 +188,17 @@ impl Log {
     ///
     /// What the disk says, if who holds a segment must be read from it.
     pub fn fork_effects(&self) -> Result<Vec<ForkEffect>> {
-        self.inner.engine.fork_effects()
+        self.inner.engine().fork_effects()
     }
 
     /// Keeps a unit from being moved by itself, until [`Log::unhold`] or the next open.
     pub fn hold(&self, unit: u64) {
-        self.inner.engine.hold_unit(unit);
+        self.inner.engine().hold_unit(unit);
     }
 
     /// Lets a unit be moved again.
     pub fn unhold(&self, unit: u64) {
-        self.inner.engine.unhold_unit(unit);
+        self.inner.engine().unhold_unit(unit);
     }
 
     /// Every record from `from` on, up to what is durable now.
@@ -368,7 +207,7 @@ impl Log {
     ///
     /// [`ErrorKind::Trimmed`] below the oldest position kept; zero stands for that position.
     pub fn records(&self, from: Lsn) -> Result<Records> {
-        Ok(Records::of_log(self.inner.engine.history(from)?))
+        Ok(Records::of_log(self.inner.engine().history(from)?))
     }
 
     /// Every record from `from` on, and those that become durable later.
@@ -377,7 +216,7 @@ impl Log {
     ///
     /// As [`Log::records`].
     pub fn follow(&self, from: Lsn) -> Result<Follower> {
-        let history = self.inner.engine.history(from)?;
+        let history = self.inner.engine().history(from)?;
         Ok(Follower::new(&self.inner, history))
     }
 
@@ -390,7 +229,7 @@ impl Log {
     /// no record begins there, or what is wrong with it.
     pub fn read(&self, lsn: Lsn) -> Result<OwnedRecord> {
         let mut buf = RecordBuf::new();
-        let engine = &self.inner.engine;
+        let engine = self.inner.engine();
         let found = engine.stream().fetch(lsn, &mut buf);
         let header = found.map_err(|error| engine.moved(lsn, error))?;
         Ok(Record::new(lsn, header, buf.payload()).to_owned())
@@ -402,7 +241,7 @@ impl Log {
     ///
     /// [`ErrorKind::Invalid`] above the end of the log; or the log failed.
     pub fn ensure_durable(&self, lsn: Lsn) -> Result<()> {
-        self.inner.engine.stream().ensure_durable(lsn)
+        self.inner.engine().stream().ensure_durable(lsn)
     }
 
     /// Says that every unit whose COMMIT ends at or below `lsn` is durable in the embedder's
@@ -413,7 +252,7 @@ impl Log {
     ///
     /// [`ErrorKind::Invalid`] above what is durable.
     pub fn redo_from(&self, lsn: Lsn) -> Result<()> {
-        self.inner.engine.redo_from(lsn)
+        self.inner.engine().redo_from(lsn)
     }
 
     /// Where forward recovery of a copy of these objects, or of all if none is named, has to start
@@ -422,7 +261,7 @@ impl Log {
     /// reported last. Writes nothing, and holds nothing.
     #[must_use]
     pub fn recovery_point(&self, objects: &[u16]) -> Lsn {
-        self.inner.engine.recovery_point(objects)
+        self.inner.engine().recovery_point(objects)
     }
 
     /// Takes a keypoint and trims what it allows; returns where it begins.
@@ -435,38 +274,38 @@ impl Log {
     ///
     /// The keypoint counts, or the one before does.
     pub fn keypoint(&self) -> Result<Lsn> {
-        self.inner.engine.stream().may_wait()?;
-        self.inner.engine.keypoint()
+        self.inner.engine().stream().may_wait()?;
+        self.inner.engine().keypoint()
     }
 
     /// The positions of this moment.
     #[must_use]
     pub fn positions(&self) -> Positions {
-        self.inner.engine.positions()
+        self.inner.engine().positions()
     }
 
     /// Every reason why log is kept, the one that holds most first.
     #[must_use]
     pub fn why_retained(&self) -> Vec<Pin> {
-        self.inner.engine.why_retained()
+        self.inner.engine().why_retained()
     }
 
     /// What the open found and did.
     #[must_use]
     pub fn report(&self) -> &Report {
-        self.inner.engine.report()
+        self.inner.engine().report()
     }
 
     /// Why the log failed, if it did.
     #[must_use]
     pub fn is_failed(&self) -> Option<Error> {
-        self.inner.engine.stream().failure().filter(|error| error.kind() != ErrorKind::Closed)
+        self.inner.engine().stream().failure().filter(|error| error.kind() != ErrorKind::Closed)
     }
 
     /// Bytes that new work can append before another segment must be prepared.
     #[must_use]
     pub fn prepared_ahead(&self) -> u64 {
-        self.inner.engine.stream().core().writer.ahead()
+        self.inner.engine().stream().core().writer.ahead()
     }
 
     /// Stops without closing, as a crash would: what is durable stays, the next open recovers.
@@ -476,7 +315,7 @@ impl Log {
 
     /// Does the background work that is due; see [`Options::without_threads`].
     pub fn tick(&self) {
-        self.inner.engine.tick();
+        self.inner.engine().tick();
     }
 
     /// Closes the log cleanly: the next open scans nothing behind the last keypoint twice, and
@@ -490,8 +329,8 @@ impl Log {
     ///
     /// Before this returns the close may count as unclean; nothing is lost.
     pub fn close(&self) -> Result<()> {
-        self.inner.engine.stream().may_wait()?;
-        self.inner.engine.close()?;
+        self.inner.engine().stream().may_wait()?;
+        self.inner.engine().close()?;
         self.inner.shut_down();
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! An opened log that is not yet in use: what restart hands back.
 
 use crate::admin::Operators;
-use crate::log::Inner;
+use crate::inner::Inner;
 use crate::{Backward, Committed, Decided, Durability, InDoubt, Log, Record, Records};
 use siding_checkpoint::{Engine, Report};
 use siding_wal::format::UnitState;

@@ -1,7 +1,7 @@
 //! A promise of durability.
 
 use crate::CommitError;
-use crate::log::Inner;
+use crate::inner::Inner;
 use siding_wal::stream::Pending;
 use siding_wal::write::{Callback, Done, Outcome};
 use siding_wal::{Error, ErrorKind, Lsn};

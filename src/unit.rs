@@ -1,7 +1,7 @@
 //! A unit of work: all or nothing.
 
 use crate::decided::{Decided, Outcome, refused};
-use crate::log::Inner;
+use crate::inner::Inner;
 use crate::{Backward, CommitError, Durability, InDoubt, PrepareError, Record, Ticket, Update};
 use siding_checkpoint::Need;
 use siding_wal::chain::{ChainStart, Walk};

@@ -1,6 +1,6 @@
 //! Updates that are in the log, and perhaps not yet in the embedder's files.
 
-use crate::log::Inner;
+use crate::inner::Inner;
 use siding_wal::Lsn;
 use std::sync::Arc;
 
