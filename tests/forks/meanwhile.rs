@@ -1,6 +1,6 @@
 //! A unit is decided while it is being moved.
 
-use crate::lost::pass;
+use crate::lost::{doubt, extents, moved, pass};
 use crate::support::{StillClock, quiet, redone};
 use siding::disk::{DirLock, Disk, Geometry, LockError, LogFile};
 use siding::{Log, Result};
@@ -13,9 +13,18 @@ use std::sync::{Arc, Mutex};
 
 type Act = Box<dyn FnOnce() + Send>;
 
-/// A disk on which something else happens once, behind a listing.
+/// A disk on which something else happens once: behind a listing, or before a file is opened.
 #[derive(Clone)]
-struct Busy(SimDisk, Arc<Mutex<Option<Act>>>);
+struct Busy(SimDisk, Arc<Mutex<Option<Act>>>, &'static str);
+
+impl Busy {
+    fn act(&self, at: &str) {
+        let act = if at == self.2 { self.1.lock().unwrap().take() } else { None };
+        if let Some(act) = act {
+            act();
+        }
+    }
+}
 
 impl fmt::Debug for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,10 +43,7 @@ impl Disk for Busy {
 
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let listed = self.0.list();
-        let act = self.1.lock().unwrap().take();
-        if let Some(act) = act {
-            act();
-        }
+        self.act("list");
         listed
     }
 
@@ -46,6 +52,9 @@ impl Disk for Busy {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        if name.ends_with(".ext") {
+            self.act("open");
+        }
         self.0.open(name)
     }
 
@@ -77,7 +86,7 @@ impl Disk for Busy {
 #[test]
 fn a_unit_that_is_moved_while_it_commits_is_not_called_lost() -> Result<()> {
     let (disk, act) = (SimDisk::new(1), Arc::new(Mutex::new(None)));
-    let busy = Busy(disk.clone(), Arc::clone(&act));
+    let busy = Busy(disk.clone(), Arc::clone(&act), "list");
     let options = || quiet().without_threads(StillClock::new()).forks(false);
     let log: Log = options().open_on(Arc::new(busy))?.finish()?;
     log.tick();
@@ -202,5 +211,32 @@ fn a_unit_that_is_moved_while_it_is_rolled_back_is_rolled_back_whole() -> Result
     unit.append(b"stays")?;
     let doubt = unit.prepare(b"doubt")?;
     assert_eq!(doubt.effects()?.owned().count(), 1);
+    Ok(())
+}
+
+/// Lost records are rebuilt, and the old extents let go, while somebody who is about to commit
+/// follows those: what he cannot find is not lost.
+#[test]
+fn a_unit_that_is_rebuilt_while_it_commits_is_not_called_lost() -> Result<()> {
+    let (disk, act) = (SimDisk::new(1), Arc::new(Mutex::new(None)));
+    let options = || quiet().without_threads(StillClock::new()).forks(false);
+    let log = options().open_on(Arc::new(disk.clone()))?.finish()?;
+    moved(&log)?;
+    log.close()?;
+    disk.remove(&extents(&disk)[0]).unwrap();
+    let busy = Busy(disk.clone(), Arc::clone(&act), "open");
+    let log: Log = options().open_on(Arc::new(busy))?.finish()?;
+    let other = log.clone();
+    *act.lock().unwrap() = Some(Box::new(move || {
+        other.tick();
+        other.ensure_durable(other.positions().end).unwrap();
+        other.tick();
+        assert_eq!(other.rebuilt().len(), 1);
+    }));
+    doubt(&log).commit()?;
+    assert!(act.lock().unwrap().is_none(), "it was rebuilt meanwhile");
+    let left = disk.crash(Crash::DropAll);
+    log.abandon();
+    assert_eq!(redone(&options().open_on(Arc::new(left))?)?.len(), 20);
     Ok(())
 }

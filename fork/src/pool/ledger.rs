@@ -61,8 +61,10 @@ pub(super) struct Ledger {
     open: BTreeSet<u64>,
     /// Appended since the last sync.
     unsynced: BTreeSet<SPtr>,
-    /// Units that were freed, and that were copied to new extents, before the sweep.
+    /// Units that were freed before the sweep.
     freed: BTreeSet<u64>,
+    /// Live units that were copied to new extents in this open, and the newest of those: who
+    /// follows older ones is late, and misses nothing.
     replaced: BTreeMap<u64, SPtr>,
     /// Where the chain of a unit cannot be followed: what lies behind is not known.
     broken: BTreeMap<u64, SPtr>,
@@ -171,8 +173,8 @@ impl Ledger {
     pub(super) fn free(&mut self, unit: u64) {
         if !self.swept {
             self.freed.insert(unit);
-            self.replaced.remove(&unit);
         }
+        self.replaced.remove(&unit);
         self.broken.remove(&unit);
         for at in self.extents_of(unit) {
             self.kill(at);
@@ -181,9 +183,7 @@ impl Ledger {
 
     /// True if the whole chain is known: then what was damaged is not needed any more.
     pub(super) fn replaced(&mut self, unit: u64, newest: SPtr) -> bool {
-        if !self.swept {
-            self.replaced.insert(unit, newest);
-        }
+        self.replaced.insert(unit, newest);
         let mut kept = BTreeSet::new();
         let mut at = newest;
         while let Some(parent) = self.parent(unit, at) {
@@ -211,7 +211,7 @@ impl Ledger {
         self.freed.contains(&unit)
     }
 
-    /// Where the unit's chain begins since it was copied, if it was before the sweep met it.
+    /// Where the unit's chain began when it was copied last, if it was in this open.
     pub(super) fn replacement(&self, unit: u64) -> Option<SPtr> {
         self.replaced.get(&unit).copied()
     }
@@ -232,7 +232,6 @@ impl Ledger {
         // Counted before, and gone since.
         self.files.retain(|number, file| file.own || file.extents > 0 || there.contains(number));
         self.freed.clear();
-        self.replaced.clear();
     }
 
     pub(super) fn is_swept(&self) -> bool {
