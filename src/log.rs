@@ -151,12 +151,13 @@ impl Log {
     ///
     /// Costs a read and a write of each record, one sync of the secondary log and one of the main
     /// log. What pins the log is moved by itself; see [`Options::forks`]. Moved records that are
-    /// lost are rebuilt first.
+    /// lost are rebuilt first, where their originals are there; what is lost for ever keeps no
+    /// other record from being moved.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if no such unit is live, [`ErrorKind::LogFull`] beyond the quota,
-    /// or what the disk says; the unit stays as it was.
+    /// what the disk says, or what is lost if nothing was left to move; the unit stays as it was.
     ///
     /// # Crash
     ///

@@ -104,12 +104,13 @@ impl Forking {
 
 impl Engine {
     /// Moves a unit's records to the secondary log now, whatever it gains. Returns how many
-    /// records were moved; none if all of them were. What is lost of those that were is rebuilt.
+    /// records were moved; none if all of them were. What is lost of those that were is rebuilt,
+    /// where it can be.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`] if it is not live; what kept it from being moved: it stays as it
-    /// was.
+    /// [`ErrorKind::NotFound`] if it is not live; what kept it from being moved, or what is lost
+    /// of it if nothing was left to move: it stays as it was.
     ///
     /// # Crash
     ///
@@ -119,7 +120,8 @@ impl Engine {
             let what = format!("no unit {unit:#x} with records is live");
             return Err(Error::new(ErrorKind::NotFound, what).advise("see `siding units`"));
         }
-        self.rebuild_unit(unit)?;
+        // What is lost for ever keeps nothing else on the main log.
+        let lost = self.rebuild_unit(unit).err();
         // Only what is durable is moved, and only once the fork record is durable is it over.
         if !seeded!(CopyNotDurable) {
             self.stream().flush()?;
@@ -131,7 +133,10 @@ impl Engine {
         if round.next > Lsn::ZERO {
             self.stream().ensure_durable(round.next)?;
         }
-        Ok(round.records)
+        match lost {
+            Some(error) if round.records == 0 => Err(error),
+            _ => Ok(round.records),
+        }
     }
 
     /// Keeps a unit where it is until [`Engine::unhold_unit`], or the next open.

@@ -52,6 +52,8 @@ pub enum Action {
     Read(Lsn),
     /// Read this extent; answer with [`Move::extent`].
     ReadExtent(SPtr),
+    /// Read the head of this extent; answer with [`Move::head`].
+    ReadHead(SPtr),
     /// Append this extent to the secondary log; answer with [`Move::appended`].
     Append(Box<Packer>),
     /// Sync the secondary log; answer with [`Move::synced`].
@@ -70,7 +72,7 @@ enum State {
     Trace(SPtr),
     /// Step 1 of a rebuilding.
     Search,
-    /// What the older copies come to, before the first new one.
+    /// What the older copies come to, before the first new one: the head of the newest says so.
     Behind(SPtr),
     /// Step 2.
     Copy,
@@ -168,7 +170,8 @@ impl Move {
                 State::Walk(lsn) if self.walked_to_the_end(lsn) => self.collected(),
                 State::Walk(lsn) => return Action::Read(lsn),
                 State::Trace(at) if at == SPtr::NONE => self.state = State::Copy,
-                State::Trace(at) | State::Behind(at) => return Action::ReadExtent(at),
+                State::Trace(at) => return Action::ReadExtent(at),
+                State::Behind(at) => return Action::ReadHead(at),
                 State::Search => match self.search.as_mut().map_or(Next::Done, Rebuild::next) {
                     Next::Extent(at) => return Action::ReadExtent(at),
                     Next::Record(lsn) => return Action::Read(lsn),
@@ -215,11 +218,26 @@ impl Move {
 
     /// Step 1 is over.
     fn collected(&mut self) {
-        self.state = match self.moving.start.sec {
+        self.state = match (self.moving.start.sec, self.moving.chain_hash) {
             _ if self.lsns.is_empty() => State::Nothing,
-            SPtr::NONE => State::Copy,
-            sec => State::Behind(sec),
+            (SPtr::NONE, _) => State::Copy,
+            (sec, Some(hash)) => {
+                self.start_behind(Some((sec, self.moving.secondary.0, hash)));
+                State::Copy
+            }
+            (sec, None) => State::Behind(sec),
         };
+    }
+
+    /// The head that was to be read, if it can be: older copies that are lost keep no record on
+    /// the main log. How many they are the table knows; their hash nobody does, and the chain goes
+    /// on from zero.
+    pub fn head(&mut self, head: Option<&ExtentHead>) {
+        let State::Behind(at) = self.state else { return };
+        let known = head.map(|head| (head.total_count, head.chain_hash));
+        let (count, hash) = known.unwrap_or((self.moving.secondary.0, 0));
+        self.start_behind(Some((at, count, hash)));
+        self.state = State::Copy;
     }
 
     /// Step 1 of a rebuilding is over.
@@ -322,11 +340,6 @@ impl Move {
             State::Trace(at) => {
                 self.old.push_front(at);
                 self.state = State::Trace(extent.head.parent);
-            }
-            State::Behind(at) => {
-                let head = &extent.head;
-                self.start_behind(Some((at, head.total_count, head.chain_hash)));
-                self.state = State::Copy;
             }
             _ => {
                 self.old.pop_front();

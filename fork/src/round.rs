@@ -147,6 +147,7 @@ impl Mover {
                         }
                     }
                 },
+                Action::ReadHead(at) => one.head(self.pool.head_of(one.unit(), at).as_ref()),
                 Action::Append(packer) => {
                     let purpose = match one.task() {
                         Task::Whole | Task::UpTo { .. } => Purpose::Move,
@@ -181,6 +182,7 @@ impl Mover {
                 round.records = round.records.saturating_add(records);
                 round.bytes = round.bytes.saturating_add(bytes);
                 round.next = placed.next;
+                self.pool.went_on(unit, forked.sec);
                 if matches!(one.task(), Task::Compact | Task::Rebuild) {
                     let next = placed.next;
                     replacing.push(Replacing { next, unit, sec: forked.sec });

@@ -113,7 +113,7 @@ impl World {
         let sec = self.behind.map_or(SPtr::NONE, |it| it.0);
         let start = ChainStart { unit: UNIT, head: self.head, floor: self.floor, sec };
         let secondary = (self.moved.len() as u64, 0);
-        let moving = Moving { start, moves: self.moves, secondary };
+        let moving = Moving { start, moves: self.moves, secondary, chain_hash: None };
         let mut one = Move::new(Task::Rebuild, moving, Lsn::new(self.end));
         let mut copied = Vec::new();
         let mut last = 1_000;

@@ -20,7 +20,7 @@ fn recover(disk: &SimDisk) -> Result<Recovery> {
     options().open_on(Arc::new(disk.clone()))
 }
 
-fn open(disk: &SimDisk) -> Result<Log> {
+pub(crate) fn open(disk: &SimDisk) -> Result<Log> {
     recover(disk)?.finish()
 }
 
@@ -50,13 +50,13 @@ pub(crate) fn extents(disk: &SimDisk) -> Vec<String> {
     names
 }
 
-fn put(disk: &SimDisk, name: &str, bytes: &[u8]) {
+pub(crate) fn put(disk: &SimDisk, name: &str, bytes: &[u8]) {
     let file = disk.create(name).unwrap();
     file.write_at(0, &[&AlignedBuf::from(bytes)], true).unwrap();
     disk.sync_dir().unwrap();
 }
 
-fn take(disk: &SimDisk, name: &str) -> Vec<u8> {
+pub(crate) fn take(disk: &SimDisk, name: &str) -> Vec<u8> {
     let bytes = disk.contents(name).unwrap();
     disk.remove(name).unwrap();
     disk.sync_dir().unwrap();

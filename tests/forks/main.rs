@@ -4,6 +4,7 @@
 mod ages;
 mod directories;
 mod lost;
+mod lost_behind;
 mod meanwhile;
 mod moves;
 mod place;

@@ -36,6 +36,13 @@ impl Pool {
         self.read_head(unit, at).ok()
     }
 
+    /// The unit was moved on, to this extent: says anew what of it is lost, if anything is.
+    pub(crate) fn went_on(&self, unit: u64, newest: SPtr) {
+        if self.problems().iter().any(|problem| problem.unit == unit) {
+            self.follow(unit, newest);
+        }
+    }
+
     fn look_again(&self, unit: u64) {
         for problem in self.problems().into_iter().filter(|problem| problem.unit == unit) {
             // Another file may have the name by now.

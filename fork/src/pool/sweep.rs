@@ -49,9 +49,12 @@ pub struct Sweep {
 
 impl State {
     pub(super) fn add_problem(&mut self, problem: Problem) {
-        let known = |old: &Problem| (old.unit, old.at) == (problem.unit, problem.at);
-        if !self.problems.iter().any(known) {
-            self.problems.push(problem);
+        let known = |old: &&mut Problem| (old.unit, old.at) == (problem.unit, problem.at);
+        match self.problems.iter_mut().find(known) {
+            None => self.problems.push(problem),
+            // What was moved since is not lost.
+            Some(old) if old.upto.is_none() => *old = problem,
+            Some(_) => {}
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Moving {
     pub moves: u32,
     /// Records and bytes on the secondary log.
     pub secondary: (u64, u64),
+    /// The hash of those records, if a fork record of the unit was seen in this open.
+    pub chain_hash: Option<u64>,
 }
 
 /// What a move has come to.
@@ -104,7 +106,8 @@ impl Units {
         }
         entry.moving = Some(None);
         let (start, moves) = (entry.chain(unit), entry.moves);
-        Some(Moving { start, moves, secondary: entry.secondary })
+        let Unit { secondary, chain_hash, .. } = *entry;
+        Some(Moving { start, moves, secondary, chain_hash })
     }
 
     /// The move of `unit` is over, or was given up.
@@ -243,6 +246,7 @@ impl Unit {
             (fork.moved_count.saturating_sub(count), fork.moved_bytes.saturating_sub(bytes));
         self.main = (self.main.0.saturating_sub(moved.0), self.main.1.saturating_sub(moved.1));
         self.secondary = (fork.moved_count, fork.moved_bytes);
+        self.chain_hash = Some(fork.chain_hash);
         self.head = lsn;
         self.floor = match fork.floor.is_zero() {
             true if crate::seeded!(NaiveCut) => lsn,

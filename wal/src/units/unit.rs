@@ -34,6 +34,8 @@ pub struct Unit {
     pub prepared: bool,
     /// Records and bytes on the secondary log.
     pub secondary: (u64, u64),
+    /// The hash of those records, if a fork record of it was seen in this open.
+    pub(super) chain_hash: Option<u64>,
     /// Monotonic milliseconds of its newest record; zero if it wrote none in this open.
     pub touched_ms: u64,
     /// Behind its newest fork record, while that is not durable, and what it pins until then.
@@ -80,6 +82,7 @@ impl Unit {
             gid: Vec::new(),
             prepared: false,
             secondary: (0, 0),
+            chain_hash: None,
             touched_ms: 0,
             pin: None,
             moving: None,
@@ -188,6 +191,7 @@ impl Unit {
             prepared: !entry.gid.is_empty(),
             gid: entry.gid,
             secondary: entry.secondary,
+            chain_hash: None,
             touched_ms: 0,
             pin: None,
             moving: None,
