@@ -125,6 +125,7 @@ impl World {
                     let (header, bytes) = there.ok_or_else(gone)?;
                     one.record(lsn, header, bytes)?;
                 }
+                Action::ReadHead(_) => panic!("nothing is linked to what was lost"),
                 Action::ReadExtent(at) => match lost.get(&at) {
                     None => one.extent(&self.extents[&at])?,
                     Some(headless) => {

@@ -116,3 +116,64 @@ fn extents_that_redo_needs_do_not_keep_other_files_from_compaction() -> Result<(
     assert!(after <= 3 * (64 << 10), "{after} of {before} bytes for {} units", live.len() + 1);
     Ok(())
 }
+
+/// Under a quota a compaction has the reserve of one file, and what is free. A file with a unit
+/// whose copies are more than that is left, and others are compacted.
+#[test]
+fn a_unit_that_does_not_fit_keeps_no_other_from_compaction() -> Result<()> {
+    let quota = 2_420 << 10;
+    let disk = SimDisk::new(1);
+    let clock = StillClock::new();
+    let options = options().max_secondary_bytes(quota);
+    let options = options.without_threads(Arc::<StillClock>::clone(&clock));
+    let log = options.open_on(Arc::new(disk.clone()))?.finish()?;
+    log.tick();
+    // The big unit, a piece in each of some files, beside others that are over soon.
+    let mut big = log.begin()?;
+    let (mut small, mut gone) = (Vec::new(), Vec::new());
+    for number in 0..7_u8 {
+        for _ in 0..40 {
+            big.append(&[number; 6_000])?;
+        }
+        let mut over = log.begin()?;
+        for _ in 0..10 {
+            over.append(&[number; 6_000])?;
+        }
+        log.fork(over.id())?;
+        log.fork(big.id())?;
+        gone.push(over);
+    }
+    // And small ones, a few in each of some files.
+    for number in 0..4_u8 {
+        let mut one = log.begin()?;
+        one.append(&[number; 400])?;
+        let mut over = log.begin()?;
+        for _ in 0..11 {
+            over.append(&[9; 6_000])?;
+        }
+        log.fork(one.id())?;
+        log.fork(over.id())?;
+        small.push(one);
+        gone.push(over);
+    }
+    let chains: Vec<_> =
+        small.iter().chain([&big]).map(|unit| chain(&log, unit.id())).collect::<Result<_>>()?;
+    drop(gone);
+    let (start, before) = (disk.trace().len(), extent_bytes(&disk));
+    for _ in 0..100 {
+        clock.advance(1_000);
+        log.write(b"flushes")?;
+        log.tick();
+        assert!(extent_bytes(&disk) <= quota, "{} bytes", extent_bytes(&disk));
+    }
+    let after = extent_bytes(&disk);
+    let calls = disk.trace().split_off(start);
+    let of_copies = calls.iter().filter(|call| call.name.ends_with(".ext"));
+    let written: u64 = of_copies.map(|call| call.len).sum();
+    assert!(written < 100 << 10, "{written} bytes written for what does not fit");
+    assert!(after + 200_000 < before, "{after} of {before} bytes");
+    let now: Vec<_> =
+        small.iter().chain([&big]).map(|unit| chain(&log, unit.id())).collect::<Result<_>>()?;
+    assert_eq!(now, chains);
+    Ok(())
+}

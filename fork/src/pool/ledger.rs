@@ -269,8 +269,14 @@ impl Ledger {
 
     /// The units of the file that gives most for what is copied, if the pool has more than
     /// `file_size` and a fifth beyond what lives. Files with a unit of `damaged` cannot be
-    /// emptied.
-    pub(super) fn worst(&self, file_size: u64, damaged: &BTreeSet<u64>) -> Option<Vec<u64>> {
+    /// emptied, nor can those whose units' chains take more than `room`: copied by halves they
+    /// would stay, and their copies beside them.
+    pub(super) fn worst(
+        &self,
+        file_size: u64,
+        room: u64,
+        damaged: &BTreeSet<u64>,
+    ) -> Option<Vec<u64>> {
         let stats = self.stats();
         let fine = stats.live_bytes.saturating_add(stats.live_bytes / 5);
         if !self.swept || stats.bytes <= fine.saturating_add(file_size) {
@@ -284,7 +290,7 @@ impl Ledger {
             }
             let cost: u64 = units.iter().map(|unit| self.unit_bytes(*unit)).sum();
             let gain = file.bytes.saturating_sub(file.live_bytes);
-            if gain.saturating_mul(10) < file.bytes {
+            if gain.saturating_mul(10) < file.bytes || cost > room {
                 continue;
             }
             let price = cost.saturating_mul(1000).checked_div(gain).unwrap_or(u64::MAX);

@@ -14,6 +14,7 @@ mod file;
 mod ledger;
 mod lost;
 mod read;
+mod room;
 mod sweep;
 
 pub use sweep::{Problem, Sweep};
@@ -21,9 +22,7 @@ pub use sweep::{Problem, Sweep};
 use file::{OpenFile, sync_all};
 use ledger::{Known, Ledger};
 use siding_wal::disk::{Disk, LogFile};
-use siding_wal::format::{
-    ExtentPlace, LogId, Packer, SPtr, extent_file_name, parse_extent_name, wide,
-};
+use siding_wal::format::{ExtentPlace, LogId, Packer, SPtr, extent_file_name, wide};
 use siding_wal::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -205,51 +204,6 @@ impl Pool {
         open.len() >= self.config.file_size || open.place().is_none()
     }
 
-    /// Quota and disk have room for `more` bytes.
-    fn check_room(&self, state: &mut State, more: u64, purpose: Purpose) -> Result<()> {
-        let unit = u64::from(self.config.write_unit);
-        if let Some(max) = self.config.max_bytes.filter(|_| purpose != Purpose::Rebuild) {
-            self.count(state)?;
-            let reserve = if purpose == Purpose::Move { self.config.file_size } else { 0 };
-            let most = max.saturating_sub(reserve);
-            // The header of a new file, and padding.
-            let slack = unit.saturating_mul(2);
-            let asked = state.ledger.bytes().saturating_add(more).saturating_add(slack);
-            if asked > most {
-                let what = format!("the secondary log would take {asked} bytes of {most}");
-                return Err(Error::new(ErrorKind::LogFull, what)
-                    .advise("resolve units in doubt, or raise the quota of the secondary log"));
-            }
-        }
-        let ahead = state.open.as_ref().map_or(unit, |open| open.ahead(0));
-        let asked = ahead.saturating_add(more).saturating_add(unit.saturating_mul(2));
-        if self.disk.free_bytes().is_some_and(|free| free < asked) {
-            let what = "the disk of the secondary log is full";
-            let error = Error::new(ErrorKind::LogFull, what);
-            let error = match self.disk.path() {
-                Some(path) => error.file(path),
-                None => error,
-            };
-            return Err(error.advise("make room there, or resolve units in doubt"));
-        }
-        Ok(())
-    }
-
-    /// The files of earlier opens count in the quota, whatever lives in them.
-    fn count(&self, state: &mut State) -> Result<()> {
-        if !state.counted && !state.ledger.is_swept() {
-            for (name, len) in self.disk.list().map_err(|cause| self.cannot_list(cause))? {
-                if let Some(number) = parse_extent_name(&name)
-                    && !state.ledger.is_own(number)
-                {
-                    state.ledger.file_bytes(number, len);
-                }
-            }
-        }
-        state.counted = true;
-        Ok(())
-    }
-
     fn cannot_list(&self, cause: io::Error) -> Error {
         let error = Error::io("the directory of the secondary log cannot be listed", cause);
         match self.disk.path() {
@@ -391,33 +345,6 @@ impl Pool {
     /// As [`Pool::free`].
     pub fn replaced(&self, unit: u64, newest: SPtr) {
         self.let_go(|state| state.replaced(unit, newest));
-    }
-
-    /// Units whose chains to copy, so that a file can go that gives most for what is copied. None
-    /// while the pool has no more than one file and a fifth beyond what lives in it, and before
-    /// the sweep.
-    #[must_use]
-    pub fn worst(&self) -> Option<Vec<u64>> {
-        self.worst_without(&BTreeSet::new())
-    }
-
-    /// The same, of files without a unit of `stay`: those cannot be copied.
-    #[must_use]
-    pub fn worst_without(&self, stay: &BTreeSet<u64>) -> Option<Vec<u64>> {
-        let state = self.state();
-        let damaged = state.problems.iter().map(|problem| problem.unit);
-        let stay = damaged.chain(stay.iter().copied()).collect();
-        state.ledger.worst(self.config.file_size, &stay)
-    }
-
-    /// Bytes that moves still find room for, as far as is known before they are made.
-    #[must_use]
-    pub fn room(&self) -> u64 {
-        let slack = u64::from(self.config.write_unit).saturating_mul(2);
-        let taken = slack.saturating_add(self.config.file_size);
-        let quota = self.config.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(taken));
-        let free = self.disk.free_bytes().unwrap_or(u64::MAX).saturating_sub(slack);
-        quota.saturating_sub(self.state().ledger.bytes()).min(free)
     }
 
     /// The directory it lies in.
