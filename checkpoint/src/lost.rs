@@ -253,14 +253,15 @@ impl Engine {
     }
 
     /// The error for a read at `lsn` that the main log no longer has: names the unit whose moved
-    /// record this was, if there is one.
+    /// record this was, if there is one. Costs a look at the table, and a read of one extent for
+    /// each unit that moved records from both sides of it.
     pub fn moved(&self, lsn: Lsn, trimmed: Error) -> Error {
         if trimmed.kind() != ErrorKind::Trimmed {
             return trimmed;
         }
         let units: Vec<(u64, SPtr)> = {
             let core = self.stream().core();
-            core.units.extents()
+            core.units.may_have_moved(lsn)
         };
         match self.forking.pool().holder(&units, lsn) {
             Some(unit) => {

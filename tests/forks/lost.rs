@@ -320,6 +320,52 @@ fn a_read_of_a_moved_record_names_its_unit() -> Result<()> {
     log.close()
 }
 
+/// Who asks for a position that is trimmed is answered from memory, however many units were moved,
+/// unless one may have a record there.
+#[test]
+fn a_read_of_a_trimmed_position_looks_into_few_extents() -> Result<()> {
+    let disk = SimDisk::new(1);
+    let log = open(&disk)?;
+    let mut asked = Vec::new();
+    for number in 0..40_u8 {
+        let free = log.write(b"nobody needs it")?;
+        let mut unit = log.begin()?;
+        for part in 0..3 {
+            unit.append(&[number; 200])?;
+            log.fork(unit.id())?;
+            if part == 1 {
+                asked.push((free, unit.id(), log.write(b"between two of its records")?));
+            }
+        }
+        let id = unit.id();
+        drop(unit.prepare(&[number]).unwrap());
+        assert_eq!(log.fork(id)?, 1);
+    }
+    pass(&log)?;
+    let asks = |log: &Log, most: u64| -> Result<()> {
+        for (free, unit, inside) in &asked {
+            let before = disk.reads();
+            for lsn in [*free, *inside] {
+                assert_eq!(log.read(lsn).unwrap_err().kind(), ErrorKind::Trimmed);
+            }
+            assert!(disk.reads() - before <= most, "{} reads", disk.reads() - before);
+            let lsn = chain(log, *unit)?[1].0;
+            let before = disk.reads();
+            assert_eq!(log.read(lsn).unwrap_err().kind(), ErrorKind::Moved);
+            assert!(disk.reads() - before <= most + 2, "{} reads", disk.reads() - before);
+        }
+        Ok(())
+    };
+    asks(&log, 0)?;
+    log.close()?;
+    let log = open(&disk)?;
+    // Before the sweep heads have to be read, of one unit; a file is opened by its header.
+    asks(&log, 8)?;
+    log.tick();
+    asks(&log, 0)?;
+    log.close()
+}
+
 #[test]
 fn a_foreign_extent_file_is_refused_by_name() -> Result<()> {
     let (disk, other) = (SimDisk::new(1), SimDisk::new(2));

@@ -17,8 +17,9 @@ struct Entry {
 pub(super) struct Known {
     pub(super) len: u64,
     pub(super) parent: SPtr,
-    /// The original LSN of its oldest copy.
+    /// The original LSNs of its oldest and its newest copy.
     pub(super) oldest: Lsn,
+    pub(super) newest: Lsn,
     /// Copies behind its parent.
     pub(super) older: u64,
 }
@@ -29,6 +30,7 @@ impl From<&ExtentHead> for Known {
             len: u64::from(head.len),
             parent: head.parent,
             oldest: head.oldest,
+            newest: head.newest,
             older: head.total_count.saturating_sub(u64::from(head.count)),
         }
     }
@@ -332,7 +334,7 @@ mod tests {
     }
 
     const fn known(len: u64, parent: SPtr) -> Known {
-        Known { len, parent, oldest: Lsn::ZERO, older: 0 }
+        Known { len, parent, oldest: Lsn::ZERO, newest: Lsn::ZERO, older: 0 }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What of a unit is lost, when somebody is about to rely on it.
 
+use super::ledger::Known;
 use super::{Pool, Problem};
 use siding_wal::format::{
     EXTENT_ALIGN, ExtentHead, SPtr, extent_file_name, parse_extent_name, wide,
@@ -97,8 +98,9 @@ impl Pool {
         }
     }
 
-    /// The extent of one of these units that has a copy of the record at `lsn`, and the unit.
-    /// Costs a read of one block for each extent that is newer, and of one extent.
+    /// Which of these units has a copy of the record at `lsn`. Costs a read of each extent with
+    /// copies on both sides of it, one a unit; before the sweep of a block for each extent that is
+    /// newer.
     ///
     /// # Errors
     ///
@@ -108,7 +110,11 @@ impl Pool {
         units.iter().map(|(unit, newest)| (*unit, *newest)).find_map(|(unit, newest)| {
             let mut at = newest;
             while at != SPtr::NONE {
-                let head = self.read_head(unit, at).ok()?;
+                let known = self.state().ledger.known(unit, at);
+                let head = match known {
+                    Some(known) => known,
+                    None => Known::from(&self.read_head(unit, at).ok()?),
+                };
                 if head.oldest <= lsn {
                     let inside = head.newest >= lsn;
                     let extent = inside.then(|| self.extent(unit, at).ok()).flatten()?;

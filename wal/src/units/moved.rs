@@ -218,6 +218,24 @@ impl Units {
         self.moved.ended.values().map(|(entry, _)| entry)
     }
 
+    /// Units that may have moved a record that stood at `lsn`, and the newest extent of each.
+    #[must_use]
+    pub fn may_have_moved(&self, lsn: Lsn) -> Vec<(u64, SPtr)> {
+        // What was moved stands below the floor, and where nothing else is left the floor is
+        // behind the fork record.
+        let holds = |first: Lsn, floor: Lsn| first <= lsn && lsn < floor;
+        let live = self.live.iter().filter(|(_, it)| holds(it.first, it.floor));
+        let live = live.map(|(unit, it)| (*unit, it.sec));
+        let ended = self.moved.ended.iter().filter(|(_, (it, _))| holds(it.first, it.floor));
+        let ended = ended.map(|(unit, (it, _))| (*unit, it.sec));
+        // Few, and for a moment: what they moved is not remembered.
+        let ending = self.ending.values().map(|ending| (ending.unit, ending.frees));
+        let all = live.chain(ended).chain(ending);
+        let mut all: Vec<_> = all.filter(|(_, sec)| *sec != SPtr::NONE).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Every unit with extents, and the newest of them: what the secondary log must keep.
     #[must_use]
     pub fn extents(&self) -> Vec<(u64, SPtr)> {
