@@ -111,8 +111,20 @@ fn answer(log: &Arc<Inner>, request: &str) -> Result<String> {
         }
         "fork" | "hold" | "unhold" => {
             let unit = unit_number(rest.trim())?;
+            let before = log.engine().rebuilt().len();
             let records = steer(log, verb, unit)?;
-            put(&mut lines, &[("unit", &format!("{unit:#x}")), ("records", &records)]);
+            let rebuilt = log.engine().rebuilt().into_iter().skip(before);
+            let rebuilt = rebuilt.rev().find(|it| it.unit == unit).map_or(0, |it| it.records);
+            let live = log.engine().units().into_iter().find(|live| live.unit == unit);
+            put(
+                &mut lines,
+                &[
+                    ("unit", &format!("{unit:#x}")),
+                    ("records", &records),
+                    ("rebuilt", &rebuilt),
+                    ("problem", &or_empty(live.and_then(|live| live.problem))),
+                ],
+            );
         }
         "resolve" => {
             let (unit, outcome, who) = resolution(rest)?;

@@ -225,6 +225,14 @@ impl ReadOnly {
         self.0.extents_of(unit)
     }
 
+    /// Whether what is lost of a live unit's moved records can be rebuilt from originals that are
+    /// still on the main log, by an open or by [`Log::fork`](crate::Log::fork); false if nothing is
+    /// lost. Costs a read of each moved record.
+    #[must_use]
+    pub fn can_rebuild(&self, unit: u64) -> bool {
+        self.0.can_rebuild(unit)
+    }
+
     /// The files of the secondary log and their bytes, by name.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ use siding::{Error, ErrorKind, ReadOnly, Result, UnitInfo, UnitState};
     What pins a log in use is moved by itself, where that pays: see `siding why`.\n\
     A log in use is asked through its admin socket; a closed one is opened for it: name the place\n\
     of its secondary log, if the program that uses it does.\n\
+    What of its moved records is lost is rebuilt first, from originals that are still on the main\n\
+    log. What cannot be is named, and keeps no other record where it is.\n\
     Exits with 1, and changes nothing, if the unit does not live or has no room to go to.")]
 pub(crate) struct ForkArgs {
     #[command(flatten)]
@@ -41,16 +43,24 @@ impl ForkArgs {
     }
 }
 
+/// What came of it.
+struct Done {
+    unit: UnitInfo,
+    /// Records that were moved.
+    records: u64,
+    /// Moved records of a unit of which some were lost, and none are now.
+    rebuilt: u64,
+    /// What of it is lost, and was not rebuilt.
+    problem: Option<String>,
+    through: &'static str,
+}
+
 pub(crate) fn run(args: &ForkArgs) -> Result<bool> {
     let seen = args.place.look()?;
-    let done = if is_owned(&seen) {
-        through_owner(args, &seen).map(|done| (done, "owner"))
-    } else {
-        in_files(args, &seen).map(|done| (done, "files"))
-    };
+    let done = if is_owned(&seen) { through_owner(args, &seen) } else { in_files(args, &seen) };
     match done {
-        Ok(((unit, records), through)) => {
-            say(args, &unit, records, through);
+        Ok(done) => {
+            say(args, &done);
             Ok(true)
         }
         Err(error) if refused(&error) => failed_but_read(&error, args.place.json),
@@ -64,17 +74,24 @@ fn refused(error: &Error) -> bool {
     matches!(error.kind(), NotFound | Invalid | InUse | LogFull | UnitEnded)
 }
 
-fn through_owner(args: &ForkArgs, seen: &ReadOnly) -> Result<(UnitInfo, u64)> {
+fn through_owner(args: &ForkArgs, seen: &ReadOnly) -> Result<Done> {
     let dir = &args.place.dir;
     let known = owner::units(dir)?.ok_or_else(|| no_door(seen))?;
     let unit = named(known.into_iter().map(|known| known.0), &args.unit)?;
     let request = format!("{} {:#x}", args.action(), unit.unit);
     let rows = owner::ask(dir, &request)?.ok_or_else(|| no_door(seen))?;
-    let records = rows.first().and_then(|row| owner::number(row, "records"));
-    Ok((unit, records.unwrap_or(0)))
+    let number = |name| rows.first().and_then(|row| owner::number(row, name)).unwrap_or(0);
+    let problem = rows.first().and_then(|row| row.get("problem")).filter(|it| !it.is_empty());
+    Ok(Done {
+        unit,
+        records: number("records"),
+        rebuilt: number("rebuilt"),
+        problem: problem.cloned(),
+        through: "owner",
+    })
 }
 
-fn in_files(args: &ForkArgs, seen: &ReadOnly) -> Result<(UnitInfo, u64)> {
+fn in_files(args: &ForkArgs, seen: &ReadOnly) -> Result<Done> {
     if let Some(trouble) = seen.trouble() {
         return Err(trouble);
     }
@@ -88,7 +105,7 @@ fn in_files(args: &ForkArgs, seen: &ReadOnly) -> Result<(UnitInfo, u64)> {
         let what = format!("unit {:#x} was in flight, and the next open ends it", unit.unit);
         return Err(Error::new(ErrorKind::Invalid, what).advise("nothing is to be moved"));
     }
-    all_here(seen, &unit)?;
+    worth_an_open(seen, &unit)?;
     let recovery = offline::open(&args.place, seen)?;
     let flying = recovery.in_flight().len();
     let log = recovery.finish()?;
@@ -96,12 +113,25 @@ fn in_files(args: &ForkArgs, seen: &ReadOnly) -> Result<(UnitInfo, u64)> {
         note(format!("{flying} units that were in flight are backed out, as every open does"));
     }
     let records = log.fork(unit.unit)?;
+    let rebuilt =
+        log.rebuilt().iter().rev().find(|it| it.unit == unit.unit).map_or(0, |it| it.records);
+    let live = log.units().into_iter().find(|live| live.unit == unit.unit);
+    let problem = live.and_then(|live| live.problem);
     log.close()?;
-    Ok((unit, records))
+    Ok(Done { unit, records, rebuilt, problem, through: "files" })
 }
 
-/// Nothing is written for a unit of which moved records cannot be read. What others have lost keeps
-/// it from nothing; where the secondary log lies the open looks at itself.
+/// Nothing is written for a unit that has nothing to move, if what it moved is lost for ever. What
+/// others have lost keeps it from nothing; where the secondary log lies the open looks at itself.
+fn worth_an_open(seen: &ReadOnly, unit: &UnitInfo) -> Result<()> {
+    let lost = all_here(seen, unit);
+    if lost.is_err() && (unit.records > 0 || seen.can_rebuild(unit.unit)) {
+        return Ok(());
+    }
+    lost
+}
+
+/// Whether all moved records of the unit can be read.
 fn all_here(seen: &ReadOnly, unit: &UnitInfo) -> Result<()> {
     if unit.secondary_records > 0 {
         let mut records = seen.unit_records(unit.unit)?;
@@ -125,8 +155,9 @@ fn named(units: impl Iterator<Item = UnitInfo>, named: &str) -> Result<UnitInfo>
     })
 }
 
-fn say(args: &ForkArgs, unit: &UnitInfo, records: u64, through: &str) {
+fn say(args: &ForkArgs, done: &Done) {
     let mut out = Out::new(args.place.json);
+    let Done { unit, records, rebuilt, problem, through } = done;
     let (gid, gid_hex) = text::gid_fields(&unit.gid);
     let number = text::unit(unit.unit);
     if out.json {
@@ -136,9 +167,15 @@ fn say(args: &ForkArgs, unit: &UnitInfo, records: u64, through: &str) {
             "gid_hex": gid_hex,
             "action": args.action(),
             "records": records,
+            "rebuilt": rebuilt,
+            "problem": problem,
             "through": through,
         }));
         return;
+    }
+    if *rebuilt > 0 {
+        let what = "of its moved records some were lost; all are rebuilt from their originals";
+        out.line(format!("unit {number}: {what} ({rebuilt} records)"));
     }
     out.line(match (args.action(), records) {
         ("hold", _) => format!("unit {number} is held: it is not moved by itself"),
@@ -147,4 +184,7 @@ fn say(args: &ForkArgs, unit: &UnitInfo, records: u64, through: &str) {
         (_, 1) => format!("unit {number}: 1 record moved, durable"),
         (_, count) => format!("unit {number}: {count} records moved, durable"),
     });
+    if let Some(problem) = problem {
+        out.line(format!("unit {number}: {problem}"));
+    }
 }

@@ -44,10 +44,18 @@ fn unit_of(path: &Path) -> Value {
     one(verb("units", path, &["--json"]))
 }
 
+/// The newest file of the secondary log.
 fn extent_file(path: &Path) -> PathBuf {
-    let mut files =
-        fs::read_dir(path).expect("the directory").map(|it| it.expect("an entry").path());
-    files.find(|path| path.extension().is_some_and(|it| it == "ext")).expect("a file")
+    extent_files(path).pop().expect("a file")
+}
+
+/// The files of the secondary log, oldest first.
+fn extent_files(path: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(path).expect("the directory").map(|it| it.expect("an entry").path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "ext")).collect();
+    files.sort();
+    files
 }
 
 /// The kinds of the unit's records, without fork records.
@@ -276,5 +284,42 @@ fn a_unit_whose_records_are_lost_keeps_no_other_from_being_moved() -> Result<()>
     fs::remove_file(extent_file(path)).unwrap();
     verb("fork", path, &["transfer-8"]).exits(0).tells(&["2 records moved, durable"]);
     verb("fork", path, &["transfer-7"]).exits(3).tells(&[UNIT, "its file is missing"]);
+    Ok(())
+}
+
+/// What of a unit on a closed log is lost is rebuilt from its originals, while those are there;
+/// and what it wrote since is moved, whether that can be or not.
+#[test]
+fn what_is_lost_on_a_closed_log_is_rebuilt_and_the_rest_is_moved() -> Result<()> {
+    let temp = tempdir().unwrap();
+    let path = temp.path();
+    let log = open(path)?;
+    let mut doubt = log.begin()?;
+    doubt.append(b"debit 30")?;
+    doubt.append(b"credit 30")?;
+    drop(doubt.prepare(b"transfer-7").unwrap());
+    log.fork(log.units()[0].unit)?;
+    log.close()?;
+    fs::remove_file(extent_file(path)).unwrap();
+    let done = one(verb("fork", path, &["transfer-7", "--json"]));
+    assert_eq!((&done["records"], &done["rebuilt"]), (&json!(0), &json!(3)), "{done}");
+    verb("verify", path, &[]).exits(0).tells(&["sound"]);
+    fs::remove_file(extent_file(path)).unwrap();
+    verb("fork", path, &["transfer-7"]).exits(0).tells(&["all are rebuilt", "(3 records)"]);
+
+    // It is decided, and writes on; what was moved is lost for ever.
+    let log = open(path)?;
+    drop(log.in_doubt().pop().unwrap().decide(siding::Outcome::Commit)?);
+    log.fork(log.units()[0].unit)?;
+    pass(&log)?;
+    log.decided().pop().unwrap().append(b"told the coordinator")?;
+    log.close()?;
+    let name = extent_file(path).file_name().unwrap().to_str().unwrap().to_owned();
+    extent_files(path).iter().for_each(|file| fs::remove_file(file).unwrap());
+    let said = verb("fork", path, &[UNIT]).exits(0);
+    said.tells(&["1 record moved, durable", "4 records", &name, "not rebuilt"]);
+    let before = contents(path);
+    verb("fork", path, &[UNIT]).exits(3).tells(&[UNIT, &name]);
+    assert_eq!(contents(path), before);
     Ok(())
 }
