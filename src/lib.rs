@@ -49,3 +49,10 @@ pub mod disk {
         conformance, open_dir, open_dir_read_only,
     };
 }
+
+/// Where copies go: a directory, or what an adapter brings; and what every such place must pass.
+pub mod sink {
+    pub use siding_checkpoint::sink::{
+        DirectorySink, Put, Sink, Stored, conformance, plain, put_whole, read_whole,
+    };
+}

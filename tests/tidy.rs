@@ -29,8 +29,9 @@ const UNSAFE: [&str; 2] = ["wal/src/disk/map.rs", "wal/src/disk/ring.rs"];
 const CLOCKS: [&str; 3] =
     ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "cli/src/demo/process.rs"];
 
-/// The files that start threads: drivers, and the conformance suite, which is a test to be called.
-const THREADS: [&str; 8] = [
+/// The files that start threads: drivers, and the conformance suites, which are tests to be called.
+const THREADS: [&str; 9] = [
+    "checkpoint/src/sink/conformance.rs",
     "checkpoint/src/threads.rs",
     "cli/src/bench/commit.rs",
     "cli/src/demo/process.rs",

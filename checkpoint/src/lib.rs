@@ -17,7 +17,7 @@ mod reader;
 mod redo;
 mod restore;
 mod retain;
-mod sink;
+pub mod sink;
 mod steps;
 mod threads;
 mod undo;

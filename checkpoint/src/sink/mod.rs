@@ -3,6 +3,7 @@
 //! A sink holds things under flat names, each whole and durable, or not there: a directory does,
 //! and so does an object store. Nothing in it is ever changed.
 
+pub mod conformance;
 mod directory;
 
 pub use directory::DirectorySink;
@@ -12,8 +13,9 @@ use std::io;
 
 /// A place for copies.
 ///
-/// Names are plain file names of letters, digits, `-` and `.`, as [`plain`] has it. Calls may come
-/// from several threads at once.
+/// Names are plain file names of letters, digits, `-` and `.`, as [`plain`] has it; any other is
+/// refused with `InvalidInput`. Calls may come from several threads at once. `sink::conformance`
+/// holds every implementation to this.
 pub trait Sink: Send + Sync + Debug {
     /// Begins to put something under a name. It is there once [`Put::finish`] has returned, and
     /// takes the place of what had the name.
