@@ -3,7 +3,7 @@
 use crate::Log;
 use siding_checkpoint::{BackupFile, Copying, Manifest, ObjectFile};
 use siding_wal::disk::{Backend, Disk, LogFile, open_dir, open_dir_read_only};
-use siding_wal::{Error, ErrorKind, Result};
+use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,24 @@ fn directory(path: &Path, create: bool) -> Result<Arc<dyn Disk>> {
 }
 
 impl Log {
+    /// Gives a name to where the log stands, for a restore to go by: *before the import*. Returns
+    /// the position that it stands for; all that was committed before the call lies below. A name
+    /// may be given again: the last one counts.
+    ///
+    /// Costs a record and a flush.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] for a name that is empty or has more than 255 bytes;
+    /// [`ErrorKind::WouldBlock`] inside a callback; the log failed or is full.
+    ///
+    /// # Crash
+    ///
+    /// The name is given once this has returned; before, perhaps.
+    pub fn label(&self, name: &str) -> Result<Lsn> {
+        self.inner.engine().label(name)
+    }
+
     /// Copies these files, each of an object, and the log they need into the directory `into`,
     /// which is made if it is not there and must be empty, while work goes on. The files may change
     /// while they are copied, by updates whose guards are not done yet, or above the redo position.

@@ -37,6 +37,7 @@ pub use siding_checkpoint::{
     ExtentInfo, Finding, ForkEffect, Pin, PinKind, Positions, Progress, Rebuilt, Report,
     SegmentInfo, SegmentState, UnitInfo, Usage, Verification,
 };
+pub use siding_checkpoint::{LogParts, RestoredLog, restore_log_to};
 pub use siding_wal::disk::{Backend, Owner};
 pub use siding_wal::format::{Cause, ControlSlot, Discipline, Kind, UnitState};
 pub use siding_wal::read::{Identity, Row};

@@ -4,6 +4,7 @@ use crate::directories::Directories;
 use crate::forking::Forking;
 use crate::keeper::Keeper;
 use crate::open::{Config, Opened, Report};
+use crate::restore::note::Noted;
 use crate::undo::UndoHandler;
 use siding_wal::disk::{DirLock, FutexWord};
 use siding_wal::format::{ClosePayload, Kind, UnitState};
@@ -43,11 +44,14 @@ pub struct Engine {
     undoing: Mutex<()>,
     undo: Option<UndoHandler>,
     repair: AtomicBool,
+    /// Held from taking a mark's time to its place, so that time never goes back along the log.
+    pub(crate) marking: Mutex<()>,
     closing: Mutex<()>,
     closed: AtomicBool,
     pub(crate) wake: FutexWord,
     lock: Mutex<Option<Box<dyn DirLock>>>,
     directories: Mutex<Directories>,
+    restored: Noted,
     pub(crate) forking: Forking,
 }
 
@@ -82,6 +86,7 @@ impl Engine {
         let first = first_own_segment(&opened);
         let engine = Arc::new(Self {
             directories: Mutex::new(Directories::new(opened.directories, first)),
+            restored: Noted::new(opened.restored),
             forking: Forking::new(opened.pool, config.forks),
             stream: opened.stream,
             report: opened.report,
@@ -90,6 +95,7 @@ impl Engine {
             undoing: Mutex::new(()),
             undo: config.undo.take(),
             repair: AtomicBool::new(false),
+            marking: Mutex::new(()),
             closing: Mutex::new(()),
             closed: AtomicBool::new(false),
             wake: FutexWord::default(),
@@ -100,6 +106,7 @@ impl Engine {
         engine.set_marks(due_at);
         // What the log holds from earlier opens is no arrears of this one.
         engine.note_look();
+        engine.forget_restore();
         engine
     }
 
@@ -113,6 +120,11 @@ impl Engine {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Removes the note of a restore that is over.
+    pub(crate) fn forget_restore(&self) {
+        self.restored.outlived(&**self.stream.disk(), self.stream.bounds().oldest);
     }
 
     pub(crate) fn directories(&self) -> MutexGuard<'_, Directories> {

@@ -254,6 +254,11 @@ impl Engine {
         let size = self.stream().settings().segment_size;
         let whole = point.get().checked_div(size).unwrap_or(0);
         let oldest = self.stream().segments().oldest_number().unwrap_or(0);
-        if whole <= oldest { Ok(0) } else { self.stream().trim(point) }
+        if whole <= oldest {
+            return Ok(0);
+        }
+        let freed = self.stream().trim(point)?;
+        self.forget_restore();
+        Ok(freed)
     }
 }

@@ -214,8 +214,10 @@ impl Committed {
                     .at(lsn)
                     .caused_by(malformed)
             })?;
-            self.seen.note(next, decision.oldest);
             let chain = redo_chain(&self.engine, lsn, &header, &decision)?;
+            // Of a restored log the table may know of more than COMMIT does.
+            let low = if chain.head >= chain.floor { chain.floor } else { Lsn::MAX };
+            self.seen.note(next, decision.oldest.min(low));
             self.found.push_back(Found { chain, lsn, next });
         }
         Ok(true)

@@ -7,9 +7,9 @@
 use crate::engine::Engine;
 use crate::forking::Why;
 use crate::keeper::Task;
-use siding_wal::format::{Kind, MarkPayload};
+use siding_wal::format::{Kind, MAX_LABEL, MarkPayload, label_payload};
 use siding_wal::stream::Upkeep;
-use siding_wal::{Lsn, Result};
+use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::cell::Cell;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -199,12 +199,36 @@ impl Engine {
         // What comes behind this position may be in the batch of the mark, and the next one's.
         let content = self.stream().core().content_end();
         self.stream().flush()?;
+        // Whoever is at it may wait for the room that this thread makes.
+        let Ok(marking) = self.marking.try_lock() else { return Ok(()) };
         let payload = self.mark_payload();
         let placed = self.stream().append_first(Kind::Mark, &payload.encode())?;
+        drop(marking);
         self.stream().ensure_durable(placed.next)?;
         let now = self.stream().clock().monotonic_ms();
         self.keeper().marked(now, content);
         Ok(())
+    }
+
+    /// Gives a position a name: a mark that carries it, durable when this returns. Returns the
+    /// position just behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] for a name that is empty or has more than 255 bytes; the log failed
+    /// or is full.
+    pub fn label(&self, name: &str) -> Result<Lsn> {
+        if name.is_empty() || name.len() > MAX_LABEL {
+            let what = format!("a label has 1 to {MAX_LABEL} bytes, and not {}", name.len());
+            return Err(Error::new(ErrorKind::Invalid, what).advise("choose another name"));
+        }
+        self.stream().may_wait()?;
+        let marking = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
+        let payload = label_payload(&self.mark_payload(), name);
+        let placed = self.stream().append_of_log(Kind::Mark, &payload)?;
+        drop(marking);
+        self.stream().ensure_durable(placed.next)?;
+        Ok(placed.next)
     }
 
     pub(crate) fn mark_payload(&self) -> MarkPayload {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use siding::{Kind, Lsn, Record};
 use siding_wal::format::{
     Decision, KeypointBegin, KeypointChunk, KeypointEnd, MarkPayload, PreparePayload, flags,
+    label_of,
 };
 
 /// How much of a payload is shown without being asked for.
@@ -57,7 +58,11 @@ fn fields(record: &Record<'_>) -> Vec<(&'static str, Value)> {
         ),
         Kind::Mark | Kind::Close => MarkPayload::decode(bytes).map_or_else(
             |_| Vec::new(),
-            |mark| vec![("time_ms", json!(mark.time_ms)), ("oldest", json!(mark.oldest.get()))],
+            |mark| {
+                let fields = [("time_ms", mark.time_ms), ("oldest", mark.oldest.get())];
+                let fields = fields.into_iter().map(|(name, value)| (name, json!(value)));
+                fields.chain(label_of(bytes).map(|label| ("label", json!(label)))).collect()
+            },
         ),
         _ => Vec::new(),
     }

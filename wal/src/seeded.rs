@@ -88,6 +88,16 @@ pub enum Bug {
     FloorIgnoresCommits,
     /// Extents do not travel along.
     BackupWithoutExtents,
+    /// A restored log goes by fork records that were written behind the backup's end.
+    HonourLateForks,
+    /// A restore to a position below the backup's end is not refused.
+    TargetBeforeStop,
+    /// The note of a restore goes as soon as the log is open.
+    NoteGoneTooEarly,
+    /// A unit whose late fork record does not count is forgotten at its END.
+    LateForkDropsEntry,
+    /// A keypoint that was taken behind the backup's end counts in a restored log.
+    LateKeypointBelieved,
 }
 
 impl Bug {
@@ -97,6 +107,15 @@ impl Bug {
         Self::FloorIgnoresChains,
         Self::FloorIgnoresCommits,
         Self::BackupWithoutExtents,
+    ];
+
+    /// Those of a restore to a later point; `tests/restore/` finds them.
+    pub const OF_RESTORE: [Self; 5] = [
+        Self::HonourLateForks,
+        Self::TargetBeforeStop,
+        Self::NoteGoneTooEarly,
+        Self::LateForkDropsEntry,
+        Self::LateKeypointBelieved,
     ];
 
     /// Every other bug.

@@ -321,7 +321,7 @@ fn read_full(file: &dyn LogFile, at: u64, block: &mut [u8], want: usize) -> std:
     Ok(())
 }
 
-fn empty(disk: &dyn Disk) -> Result<()> {
+pub(crate) fn empty(disk: &dyn Disk) -> Result<()> {
     let names = disk.list().map_err(|cause| unwritten(disk, "", cause))?;
     match names.into_iter().find(|(name, _)| name != "lock") {
         None => Ok(()),

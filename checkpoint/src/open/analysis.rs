@@ -1,13 +1,14 @@
 //! Analysis: the unit table from the last complete keypoint on (ARIES, Mohan et al. 1992).
 
 use crate::keypoint::Table;
+use crate::restore::note::believes;
 use siding_wal::format::{
-    Decision, DirectoryChunk, Discipline, Kind, MarkPayload, RecordHeader, wide,
+    Decision, DirectoryChunk, Discipline, Kind, MarkPayload, RecordHeader, RestoredNote, wide,
 };
 use siding_wal::read::{Step, Survey, Verdict};
 use siding_wal::stream::Bounds;
-use siding_wal::units::Units;
-use siding_wal::write::Commits;
+use siding_wal::units::{Unit, Units};
+use siding_wal::write::{COUNTER_BITS, Commits};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,8 @@ pub(crate) struct Analysis {
     pub(crate) directories: BTreeMap<u64, Lsn>,
     /// The last time a MARK carried.
     pub(crate) marked_ms: u64,
+    /// The largest block of unit ids among the units that were seen.
+    pub(crate) unit_block: u32,
     /// Where the scan began.
     pub(crate) scanned_from: Lsn,
     /// Bytes the scan read.
@@ -34,27 +37,36 @@ pub(crate) struct Analysis {
     pub(crate) scanned_records: u64,
     /// The keypoint being collected.
     table: Table,
+    /// What a restore noted.
+    restored: Option<RestoredNote>,
     repeats: bool,
     segment_size: u64,
 }
 
 /// What analysis starts from: the table of the last complete keypoint, if there is one. A scan of
 /// a log that was trimmed begins nowhere else: of units that have moved a keypoint alone may know.
-pub(crate) fn base(found: &mut Survey) -> Result<Analysis> {
+pub(crate) fn base(found: &mut Survey, note: Option<&RestoredNote>) -> Result<Analysis> {
     let identity = found.identity;
+    if let Some(note) = note {
+        put_right(found, note)?;
+    }
     let mut analysis = Analysis {
         repeats: identity.is_some_and(|id| id.discipline == Discipline::RepeatHistory),
         segment_size: identity.map_or(1, |id| id.segment_size.max(1)),
         bounds: Bounds { oldest: found.oldest, ..Bounds::default() },
+        restored: note.cloned(),
         ..Analysis::default()
     };
     // Before the first record is applied: the table notes which segment each lies in.
     analysis.units.set_segment_size(analysis.segment_size);
+    if let Some(note) = note {
+        analysis.units.restored(note.keypoint_begin, note.target);
+    }
     let named = !found.keypoint.0.is_zero();
     if !named && found.segments.oldest_number().is_none_or(|oldest| oldest == 0) {
         return Ok(analysis);
     }
-    match first_keypoint(found)? {
+    match first_keypoint(found, note)? {
         Ok(complete) => {
             // Nobody named the one that trimming went by.
             found.keypoint = (complete.begin, complete.end);
@@ -71,8 +83,31 @@ pub(crate) fn base(found: &mut Survey) -> Result<Analysis> {
     }
 }
 
-/// The first complete keypoint that restart's scan meets; else how the scan ends.
-fn first_keypoint(found: &Survey) -> Result<std::result::Result<Table, Verdict>> {
+/// What the headers of a copied log say of trimming and keypoints was true where they were
+/// written, and perhaps is not here.
+fn put_right(found: &mut Survey, note: &RestoredNote) -> Result<()> {
+    if found.identity.is_some_and(|identity| identity.log_id != note.log_id) {
+        let what = "the note of the restore is of another log";
+        return Err(Error::new(ErrorKind::ForeignFile, what)
+            .advise("put the files of one log into a directory, and of no other"));
+    }
+    found.incarnation = found.incarnation.max(note.incarnation);
+    let first = found.segments.oldest_number().unwrap_or(0);
+    let slot = found.control.as_ref().map_or(Lsn::ZERO, |slot| slot.oldest);
+    found.oldest = found.segments.first_lsn(first).max(slot);
+    if !believes(Some(note), found.keypoint.0) {
+        let here = found.segments.containing(note.keypoint_begin).is_some();
+        let stop = (note.keypoint_begin, note.keypoint_end);
+        found.keypoint = if here { stop } else { (Lsn::ZERO, Lsn::ZERO) };
+    }
+    Ok(())
+}
+
+/// The first complete keypoint to be believed that restart's scan meets; else how the scan ends.
+fn first_keypoint(
+    found: &Survey,
+    note: Option<&RestoredNote>,
+) -> Result<std::result::Result<Table, Verdict>> {
     let mut scan = found.scan()?;
     let mut table = Table::default();
     loop {
@@ -80,7 +115,9 @@ fn first_keypoint(found: &Survey) -> Result<std::result::Result<Table, Verdict>>
             Step::Batch(_) => {
                 for (lsn, header, payload) in scan.records() {
                     table.collect(lsn, &header, payload);
-                    if let Some(complete) = table.take_complete() {
+                    if let Some(complete) = table.take_complete()
+                        && believes(note, complete.begin)
+                    {
                         return Ok(Ok(complete));
                     }
                 }
@@ -132,6 +169,8 @@ impl Analysis {
     /// Applies the record that stands at `lsn`.
     pub(crate) fn apply(&mut self, lsn: Lsn, header: &RecordHeader, payload: &[u8]) -> Result<()> {
         self.scanned_records = self.scanned_records.saturating_add(1);
+        let block = u32::try_from(header.unit >> COUNTER_BITS).unwrap_or(0);
+        self.unit_block = self.unit_block.max(block);
         match header.kind {
             Kind::Commit => {
                 let decision = Decision::decode(payload).map_err(|malformed| {
@@ -140,8 +179,10 @@ impl Analysis {
                         .caused_by(malformed)
                 })?;
                 let next = lsn.plus(wide(header.padded_len()));
-                self.commits.note(next, decision.oldest);
-                self.since.note(next, decision.oldest);
+                // Of a unit whose fork records do not count the table knows more than COMMIT.
+                let low = self.units.get(header.unit).map_or(Lsn::MAX, Unit::live_low);
+                self.commits.note(next, decision.oldest.min(low));
+                self.since.note(next, decision.oldest.min(low));
             }
             Kind::Directory => {
                 // A hint: one that cannot be read is not there.
@@ -154,7 +195,9 @@ impl Analysis {
             Kind::Mark | Kind::Close => {
                 if let Ok(mark) = MarkPayload::decode(payload) {
                     self.marked_ms = self.marked_ms.max(mark.time_ms);
-                    self.bounds.oldest = self.bounds.oldest.max(mark.oldest);
+                    if believes(self.restored.as_ref(), lsn) {
+                        self.bounds.oldest = self.bounds.oldest.max(mark.oldest);
+                    }
                 }
             }
             _ => {
@@ -162,7 +205,9 @@ impl Analysis {
                     self.since = Commits::default();
                 }
                 self.table.collect(lsn, header, payload);
-                if let Some(complete) = self.table.take_complete() {
+                if let Some(complete) = self.table.take_complete()
+                    && believes(self.restored.as_ref(), complete.begin)
+                {
                     self.note_keypoint(&complete);
                 }
             }

@@ -7,7 +7,8 @@
 use super::{Config, Report, settings};
 use siding_wal::disk::{AlignedBuf, Clock, Disk};
 use siding_wal::format::{
-    ControlSlot, HEADER_LEN, SegmentHeader, parse_extent_name, segment_file_name, size,
+    ControlSlot, HEADER_LEN, RestoredNote, SegmentHeader, parse_extent_name, segment_file_name,
+    size,
 };
 use siding_wal::read::{Identity, Segment, Segments, Survey};
 use siding_wal::seeded;
@@ -21,7 +22,12 @@ use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
 
 /// Whether a log may be created here.
-pub(super) fn check(disk: &dyn Disk, found: &Survey, config: &Config) -> Result<()> {
+pub(super) fn check(
+    disk: &dyn Disk,
+    found: &Survey,
+    config: &Config,
+    restored: Option<&RestoredNote>,
+) -> Result<()> {
     let named = |error: Error| match disk.path() {
         Some(path) => error.file(path),
         None => error,
@@ -34,6 +40,11 @@ pub(super) fn check(disk: &dyn Disk, found: &Survey, config: &Config) -> Result<
         let what = format!("the directory holds `{name}`, and no log");
         return Err(named(Error::new(ErrorKind::ForeignFile, what))
             .advise("give the log a directory of its own"));
+    }
+    if restored.is_some() {
+        let what = "the directory holds the note of a restored log, and not the log";
+        return Err(named(Error::new(ErrorKind::ForeignFile, what))
+            .advise("restore the log again, or give the log a directory of its own"));
     }
     let names =
         disk.list().map_err(|cause| named(Error::io("the directory cannot be listed", cause)))?;

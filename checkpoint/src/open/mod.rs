@@ -22,12 +22,13 @@ pub(crate) mod note;
 mod place;
 
 use crate::backup::unfinished;
+use crate::restore::note as restored;
 use crate::undo::UndoHandler;
 use siding_fork::DEFAULT_PACE;
 use siding_fork::policy;
 use siding_fork::pool::{Pool, PoolConfig};
 use siding_wal::disk::{Clock, DirLock, Disk, LockError};
-use siding_wal::format::Discipline;
+use siding_wal::format::{Discipline, RestoredNote};
 use siding_wal::read::{Decision, Step, Survey, Verdict, survey};
 use siding_wal::seeded;
 use siding_wal::stream::{Settings, Stream};
@@ -185,6 +186,8 @@ pub struct Opened {
     pub marked_ms: u64,
     /// Where the first chunk of each segment's directory stands.
     pub directories: BTreeMap<u64, Lsn>,
+    /// What a restore noted of it.
+    pub restored: Option<RestoredNote>,
     /// The secondary log.
     pub pool: Arc<Pool>,
     /// Keeps the directory locked.
@@ -205,22 +208,31 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
     check(config, &**disk)?;
     let lock = disk.lock().map_err(|error| locked(&**disk, error))?;
     unfinished(&**disk)?;
+    let restored = restored::read(&**disk)?;
     let mut found = in_directory(survey(&**disk), &**disk)?;
     if found.is_empty() {
         roomy(config, config.segment_size)?;
-        create::check(&**disk, &found, config)?;
+        create::check(&**disk, &found, config, restored.as_ref())?;
         let (stream, report) = create::create(disk, clock, config, &found)?;
         note::check(disk, config, &stream.settings().log_id, &[])?;
         let pool = pool(disk, config, &stream);
         let (stream, directories) = (Arc::new(stream), BTreeMap::new());
-        return Ok(Opened { stream, report, marked_ms: 0, directories, pool, lock });
+        return Ok(Opened {
+            stream,
+            report,
+            marked_ms: 0,
+            directories,
+            restored: None,
+            pool,
+            lock,
+        });
     }
     if found.clean_end.is_none() && !seeded!(FoundNotSynced) {
         sync_all(&found)?;
         found = survey(&**disk)?;
     }
     agrees(&found, config, &**disk)?;
-    let base = analysis::base(&mut found)?;
+    let base = analysis::base(&mut found, restored.as_ref())?;
     let (analysis, verdict) = scan(&found, base, config)?;
     if let Some(identity) = &found.identity {
         note::check(disk, config, &identity.log_id, &analysis.units.extents())?;
@@ -230,7 +242,8 @@ pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Re
     let directories = analysis.directories.clone();
     let (stream, report) = place.go_on(analysis)?;
     let pool = pool(disk, config, &stream);
-    Ok(Opened { stream: Arc::new(stream), report, marked_ms, directories, pool, lock })
+    let stream = Arc::new(stream);
+    Ok(Opened { stream, report, marked_ms, directories, restored, pool, lock })
 }
 
 /// The secondary log, of which nothing is read before somebody asks for a record of it.

@@ -41,7 +41,8 @@ impl Place<'_> {
         let incarnation = highest.checked_add(1).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "the log was opened too often: no incarnation is left")
         })?;
-        let block = next_block(self.found.unit_block)?;
+        // A block that was taken behind the backup's end may be known by its units alone.
+        let block = next_block(self.found.unit_block.max(analysis.unit_block))?;
         let epoch = self.found.epoch.max(1);
         let settings = settings(self.config, &**self.disk, &identity, incarnation, epoch);
         let clean = self.continues(&settings, &identity);

@@ -8,6 +8,7 @@
 
 use crate::backup::unfinished;
 use crate::open::analysis::{Analysis, base};
+use crate::restore::note;
 use siding_wal::disk::{Disk, Owner};
 use siding_wal::read::{ControlState, Row, Step, Survey, Verdict, control_state, row, survey};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -94,13 +95,15 @@ pub(super) fn look(disk: &dyn Disk) -> Result<View> {
 impl View {
     fn take(disk: &dyn Disk, usage: Usage) -> Result<Self> {
         unfinished(disk)?;
+        // Before the rest: what the note is for is gone before it goes.
+        let restored = note::read(disk)?;
         let mut found = survey(disk).map_err(|error| placed(error, disk))?;
         if found.is_empty() {
             let error = Error::new(ErrorKind::NotFound, "there is no log in the directory");
             return Err(placed(error, disk).advise("name the directory of a log"));
         }
         let end = found.known_durable;
-        let (analysis, trouble) = match base(&mut found) {
+        let (analysis, trouble) = match base(&mut found, restored.as_ref()) {
             Ok(analysis) => (analysis, None),
             Err(error) => (Analysis::unknown(&found), Some(error)),
         };

@@ -34,6 +34,21 @@ fn info_shows_what_a_closed_log_is() {
 }
 
 #[test]
+fn dump_shows_the_labels() -> Result<()> {
+    let dir = tempdir().unwrap();
+    let log = options().open(dir.path())?.finish()?;
+    let at = log.label("before the import")?;
+    log.close()?;
+    let marks = verb("dump", dir.path(), &["--json", "--kind", "mark"]).exits(0).objects();
+    let named: Vec<_> = marks.iter().filter(|mark| !mark["label"].is_null()).collect();
+    assert_eq!(named.len(), 1);
+    assert_eq!(named[0]["label"], "before the import");
+    assert!(named[0]["lsn"].as_u64() < Some(at.get()));
+    verb("dump", dir.path(), &["--kind", "mark"]).exits(0).tells(&["label before the import"]);
+    Ok(())
+}
+
+#[test]
 fn dump_prints_the_records_that_are_asked_for() {
     let dir = tempdir().unwrap();
     let starts = made(dir.path());

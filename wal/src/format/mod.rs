@@ -8,6 +8,7 @@ mod keypoint;
 mod kind;
 mod payload;
 mod record;
+mod restored;
 mod segment;
 
 pub use batch::{BATCH_HEADER_LEN, BatchHeader};
@@ -22,12 +23,13 @@ pub use keypoint::{
 };
 pub use kind::{Kind, flags};
 pub use payload::{
-    COMPENSATION_HEAD, Cause, ClosePayload, Compensation, Decision, ForkPayload, MarkPayload,
-    PreparePayload, SPtr, label_of, label_payload,
+    COMPENSATION_HEAD, Cause, ClosePayload, Compensation, Decision, ForkPayload, MAX_LABEL,
+    MarkPayload, PreparePayload, SPtr, label_of, label_payload,
 };
 pub use record::{
     RECORD_ALIGN, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, padded_record_len,
 };
+pub use restored::{RESTORED_LEN, RestoredNote};
 pub use segment::{
     Discipline, HEADER_LEN, HeaderError, MIN_SEGMENT_SIZE, MIN_WRITE_UNIT, SegmentHeader,
     parse_segment_name, segment_file_name,

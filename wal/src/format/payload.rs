@@ -303,6 +303,9 @@ impl MarkPayload {
     }
 }
 
+/// The longest name of a position, in bytes.
+pub const MAX_LABEL: usize = MAX_SHORT;
+
 /// Bytes that every MARK has.
 const MARK_LEN: usize = 40;
 

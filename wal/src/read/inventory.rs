@@ -15,13 +15,14 @@ use std::sync::Arc;
 pub const CONTROL_NAME: &str = "control";
 
 /// Names that belong to a log, or that every file system may put beside one.
-const KNOWN_NAMES: [&str; 7] = [
+const KNOWN_NAMES: [&str; 8] = [
     CONTROL_NAME,
     "lock",
     "admin.sock",
     "admin.sock.new",
     "secondary",
     "secondary.new",
+    "restored",
     "lost+found",
 ];
 

@@ -54,12 +54,14 @@ pub(super) struct Moved {
     redo: Lsn,
     /// Units whose extents are free.
     freed: Vec<u64>,
+    /// Fork records from the one position up to the other do not count.
+    late: (Lsn, Lsn),
 }
 
 impl Moved {
     /// A unit ended: its extents, if they are free once END is durable.
     pub(super) fn ended(&mut self, unit: u64, entry: Unit, record: &Applied<'_>) -> SPtr {
-        if entry.sec == SPtr::NONE {
+        if entry.sec == SPtr::NONE && !entry.passed_forks() {
             return SPtr::NONE;
         }
         if crate::seeded!(FreeBeforeEndDurable) {
@@ -98,6 +100,17 @@ impl Moved {
 }
 
 impl Units {
+    /// The log was restored: the extents that fork records from `begin` up to `target` name are
+    /// not there, and the originals are.
+    pub fn restored(&mut self, begin: Lsn, target: Lsn) {
+        self.moved.late = (begin, target);
+    }
+
+    pub(super) fn is_late(&self, lsn: Lsn) -> bool {
+        let (begin, target) = self.moved.late;
+        begin <= lsn && lsn < target && !crate::seeded!(HonourLateForks)
+    }
+
     /// Begins a move of `unit`; none if it has no records, or is being moved.
     pub fn begin_move(&mut self, unit: u64) -> Option<Moving> {
         let entry = self.live.get_mut(&unit)?;
@@ -256,6 +269,22 @@ impl Unit {
     #[must_use]
     pub fn is_moving(&self) -> bool {
         self.moving.is_some()
+    }
+
+    /// Whether it has fork records, and none of them counts: its COMMIT may say that it was moved,
+    /// so redo must go by its entry.
+    fn passed_forks(&self) -> bool {
+        self.moves > 0 && !crate::seeded!(LateForkDropsEntry)
+    }
+
+    /// A fork record stands at `lsn` and does not count. It is a link of the chain all the same,
+    /// and the next one that is written must have a larger number.
+    pub(super) fn pass_fork(&mut self, lsn: Lsn, fork: &ForkPayload) {
+        if self.head < self.floor {
+            self.floor = lsn.plus(1);
+        }
+        self.head = lsn;
+        self.moves = self.moves.max(fork.moves);
     }
 
     pub(super) fn apply_fork(&mut self, lsn: Lsn, fork: &ForkPayload) {

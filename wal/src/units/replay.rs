@@ -44,7 +44,7 @@ impl Units {
         if self.moved.holds(header.unit) {
             return;
         }
-        let size = self.segment_size;
+        let (size, late) = (self.segment_size, self.is_late(lsn));
         let entry = self.live.entry(header.unit).or_insert_with(|| Unit::new(0));
         if lsn <= entry.head {
             // The entry does not say what of the unit lies in which segment.
@@ -54,8 +54,10 @@ impl Units {
             return;
         }
         if header.kind == Kind::Fork {
-            if let Ok(fork) = ForkPayload::decode(payload) {
-                entry.apply_fork(lsn, &fork);
+            match ForkPayload::decode(payload) {
+                Ok(fork) if late => entry.pass_fork(lsn, &fork),
+                Ok(fork) => entry.apply_fork(lsn, &fork),
+                Err(_) => {}
             }
             return;
         }

@@ -9,7 +9,7 @@ use super::reserve::{Terms, reserve};
 use super::writer::{Class, Refusal, Writer};
 use crate::format::{
     Cause, Decision, Discipline, Kind, PreparePayload, RECORD_HEADER_LEN, RecordHeader, UnitState,
-    disk_len, flags, padded_record_len, wide,
+    disk_len, flags, label_of, padded_record_len, wide,
 };
 use crate::units::{Applied, Forked, GidHolder, Owed, Unit, Units, undo_cost};
 use crate::{Error, ErrorKind, Lsn};
@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 const REMEMBERED: usize = 1024;
 
 /// Bits of a unit's number that count within a block.
-const COUNTER_BITS: u32 = 40;
+pub const COUNTER_BITS: u32 = 40;
 
 /// A record that was placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct Core {
     last_unit: u64,
     /// All units whose COMMIT lies below are in the embedder's files.
     pub redo: Redo,
-    /// Behind the last record that is more than a MARK.
+    /// Behind the last record that is more than a MARK; a label is.
     content_end: Lsn,
     terms: Terms,
     hard_limit: Lsn,
@@ -388,7 +388,7 @@ impl Core {
     ) -> Result<Placed, Refusal> {
         let lsn = self.writer.append(header, payload, class)?;
         let next = lsn.plus(wide(header.padded_len()));
-        if header.kind != Kind::Mark {
+        if header.kind != Kind::Mark || label_of(payload).is_some() {
             self.content_end = next;
         }
         if header.unit != 0 {
@@ -470,7 +470,7 @@ impl Core {
         self.discipline == Discipline::RepeatHistory
     }
 
-    /// Behind the last record that is more than a MARK.
+    /// Behind the last record that is more than a MARK; a label is.
     #[must_use]
     pub fn content_end(&self) -> Lsn {
         self.content_end

@@ -8,7 +8,7 @@ use siding_wal::format::{
 };
 
 /// Compares the layout table under `title` with `bytes`, in which the fields are as given.
-fn check_layout(title: &str, bytes: &[u8], fields: &[(&str, Vec<u8>)]) {
+pub(crate) fn check_layout(title: &str, bytes: &[u8], fields: &[(&str, Vec<u8>)]) {
     let rows = table(title, "offset");
     let documented: Vec<&str> = rows.iter().map(|row| name(&row[2])).collect();
     let coded: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
@@ -137,6 +137,27 @@ fn the_control_slot_is_as_documented() {
     for sequence in 0..4 {
         assert_eq!(format::slot_offset(sequence), sequence % 2 * 4096);
     }
+}
+
+#[test]
+fn the_note_of_a_restore_is_as_documented() {
+    let note = samples::restored();
+    let bytes = note.encode();
+    let fields = [
+        ("magic", b"SIDINGRS".to_vec()),
+        ("version", u32s(1)),
+        ("len", u32s(128)),
+        ("log_id", LOG_ID.to_vec()),
+        ("backup_id", note.backup_id.to_vec()),
+        ("keypoint_begin", lsn(note.keypoint_begin)),
+        ("keypoint_end", lsn(note.keypoint_end)),
+        ("target", lsn(note.target)),
+        ("redo", lsn(note.redo)),
+        ("incarnation", u32s(note.incarnation)),
+        ("reserved", vec![0; 40]),
+        ("crc", crc(&[&bytes[..124]])),
+    ];
+    check_layout("Restored log", &bytes, &fields);
 }
 
 #[test]

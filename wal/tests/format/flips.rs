@@ -4,7 +4,8 @@ use crate::hex;
 use crate::image::{Walk, every_kind, walk};
 use crate::samples::{self, LOG_ID, RECORD_LSN, seed};
 use siding_wal::format::{
-    BatchHeader, ControlSlot, HeaderError, Malformed, RecordHeader, SegmentHeader, decode_record,
+    BatchHeader, ControlSlot, HeaderError, Malformed, RecordHeader, RestoredNote, SegmentHeader,
+    decode_record,
 };
 
 /// Calls `look` with `bytes` in which one bit differs, for each bit, and where it is.
@@ -37,6 +38,13 @@ fn a_blank_segment_header_with_one_bit_is_damaged_or_foreign() {
     flip_each(&[0; 512], |bytes, at| {
         let read = SegmentHeader::decode(bytes);
         assert!(matches!(read, Err(HeaderError::Foreign | HeaderError::Malformed(_))), "{at}");
+    });
+}
+
+#[test]
+fn the_note_of_a_restore_notices_every_bit() {
+    flip_each(&samples::restored().encode(), |bytes, at| {
+        assert_eq!(RestoredNote::decode(bytes), Err(Malformed::Checksum), "offset {at}");
     });
 }
 

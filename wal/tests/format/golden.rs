@@ -9,8 +9,8 @@ use crate::samples::{self, LOG_ID, RECORD_LSN, seed};
 use siding_wal::format::{
     BatchHeader, CONTROL_LEN, Compensation, ControlSlot, Decision, DirectoryChunk, Extent,
     ExtentFileHeader, ForkPayload, KeypointBegin, KeypointChunk, KeypointEnd, Kind, Malformed,
-    MarkPayload, PreparePayload, RecordHeader, SegmentHeader, decode_record, flags, newest_slot,
-    slot_offset,
+    MarkPayload, PreparePayload, RecordHeader, RestoredNote, SegmentHeader, decode_record, flags,
+    label_of, newest_slot, slot_offset,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -83,6 +83,13 @@ fn structures() -> Vec<Golden> {
         }),
         Golden::new("control_file", "a control file; its first slot counts", control, {
             move |bytes| newest_slot(bytes).as_ref() == Ok(&Some(newer.clone()))
+        }),
+        Golden::new("restored", "the note of a restore", samples::restored().encode(), |bytes| {
+            RestoredNote::decode(bytes).as_ref() == Ok(&samples::restored())
+        }),
+        Golden::new("label", "what a MARK with a name carries", samples::label(), |bytes| {
+            label_of(bytes) == Some("before the import")
+                && MarkPayload::decode(bytes).as_ref() == Ok(&samples::mark())
         }),
         Golden::new("batch_header", "a batch header", batch.encode(&LOG_ID), move |bytes| {
             BatchHeader::decode(bytes, &LOG_ID) == Ok(batch)

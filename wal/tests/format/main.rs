@@ -13,6 +13,7 @@ mod flips;
 mod golden;
 mod hex;
 mod image;
+mod label;
 mod properties;
 mod rules;
 mod samples;

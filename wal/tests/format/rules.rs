@@ -6,8 +6,8 @@ use crate::samples::{
 use siding_wal::Lsn;
 use siding_wal::format::{
     BatchHeader, CONTROL_LEN, Cause, ControlSlot, Decision, ForkPayload, HeaderError, Malformed,
-    PreparePayload, RecordHeader, SPtr, SegmentHeader, VERSION, decode_record, newest_slot,
-    padded_record_len,
+    PreparePayload, RecordHeader, RestoredNote, SPtr, SegmentHeader, VERSION, decode_record,
+    newest_slot, padded_record_len,
 };
 
 fn changed_header(change: impl FnOnce(&mut [u8])) -> Result<SegmentHeader, HeaderError> {
@@ -101,6 +101,28 @@ fn a_write_unit_is_a_power_of_two_that_leaves_room_for_a_batch() {
 fn a_control_slot_is_clean_or_not() {
     assert_eq!(changed_slot(|bytes| bytes[57] = 0).map(|slot| slot.clean), Ok(false));
     assert_eq!(changed_slot(|bytes| bytes[57] = 2), Err(Malformed::Field("clean")));
+}
+
+#[test]
+fn a_note_of_a_restore_that_cannot_be_is_refused() {
+    let changed = |change: fn(&mut RestoredNote)| {
+        let mut note = samples::restored();
+        change(&mut note);
+        RestoredNote::decode(&note.encode())
+    };
+    assert_eq!(changed(|_| ()), Ok(samples::restored()));
+    let field = |name| Err(Malformed::Field(name));
+    assert_eq!(changed(|note| note.target = note.keypoint_end), field("target"));
+    assert_eq!(changed(|note| note.keypoint_end = note.keypoint_begin), field("target"));
+    assert_eq!(changed(|note| note.redo = note.target.plus(1)), field("redo"));
+    let sealed = |at: usize, byte| {
+        let bytes = resealed(samples::restored().encode().to_vec(), |bytes| bytes[at] = byte);
+        RestoredNote::decode(&bytes)
+    };
+    assert_eq!(sealed(0, b'X'), field("magic"));
+    assert_eq!(sealed(8, 2), Err(Malformed::Version(2)));
+    assert_eq!(sealed(8, 0), field("version"));
+    assert_eq!(sealed(12, 64), field("len"));
 }
 
 #[test]

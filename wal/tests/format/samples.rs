@@ -5,7 +5,8 @@ use siding_wal::format::{
     BATCH_HEADER_LEN, BatchHeader, Cause, Compensation, ControlSlot, Decision, DirectoryChunk,
     DirectoryEntry, Discipline, ExtentFileHeader, ExtentHead, ExtentPlace, ForkPayload,
     KeypointBegin, KeypointChunk, KeypointEnd, Kind, LogId, MarkPayload, Packer, PreparePayload,
-    RecordHeader, SPtr, Seed, SegmentEntry, SegmentHeader, UnitEntry, UnitState,
+    RecordHeader, RestoredNote, SPtr, Seed, SegmentEntry, SegmentHeader, UnitEntry, UnitState,
+    label_payload,
 };
 
 pub(crate) const LOG_ID: LogId = *b"siding-log-id-01";
@@ -58,6 +59,18 @@ pub(crate) fn control_slot() -> ControlSlot {
         keypoint_end: Lsn::new(0x8182_8384_8586_8788),
         durable: Lsn::new(0x9192_9394_9596_9798),
         written_ms: 0xA1A2_A3A4_A5A6_A7A8,
+    }
+}
+
+pub(crate) fn restored() -> RestoredNote {
+    RestoredNote {
+        log_id: LOG_ID,
+        backup_id: *b"siding-backup-01",
+        keypoint_begin: Lsn::new(0x3132_3334_3536_3738),
+        keypoint_end: Lsn::new(0x4142_4344_4546_4748),
+        target: Lsn::new(0x6162_6364_6566_6768),
+        redo: Lsn::new(0x2122_2324_2526_2728),
+        incarnation: INCARNATION,
     }
 }
 
@@ -159,6 +172,10 @@ pub(crate) fn extent() -> (ExtentHead, Vec<u8>) {
         packer.push(lsn, &record);
     }
     packer.seal(&extent_place())
+}
+
+pub(crate) fn label() -> Vec<u8> {
+    label_payload(&mark(), "before the import")
 }
 
 pub(crate) fn mark() -> MarkPayload {

@@ -1,0 +1,191 @@
+//! A backup of a world in motion, restores of it, and what they are held against.
+
+use crate::archive::Archive;
+use crate::oracle::{Doubts, Pages, change, oracle};
+use crate::world::{File, PAGE, World, options};
+use siding::disk::{Disk, LogFile, MemoryDisk};
+use siding::{FileKind, Kind, LogParts, Lsn, Manifest, ObjectFile, Recovery, Result};
+use siding_sim::SimDisk;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// The embedder's file, changing under the hands of who reads it, page by page.
+#[derive(Clone)]
+struct Busy(Arc<dyn LogFile>, Arc<Mutex<World>>);
+
+impl std::fmt::Debug for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Busy")
+    }
+}
+
+impl LogFile for Busy {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn write_at(&self, offset: u64, bufs: &[&[u8]], durable: bool) -> io::Result<()> {
+        self.0.write_at(offset, bufs, durable)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        for _ in 0..4 {
+            self.1.lock().unwrap().step().map_err(|error| io::Error::other(error.to_string()))?;
+        }
+        let len = buf.len().min(PAGE);
+        self.0.read_at(offset, &mut buf[..len])
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.0.cut(len)
+    }
+}
+
+/// A backup.
+#[derive(Clone)]
+pub(crate) struct Backup {
+    pub(crate) sink: MemoryDisk,
+    pub(crate) manifest: Manifest,
+}
+
+/// Takes a backup of a world while it works.
+pub(crate) fn back_up(world: World) -> Result<(World, Backup)> {
+    let (log, file) = (world.log.clone(), world.file.0.clone());
+    let world = Arc::new(Mutex::new(world));
+    let busy = Arc::new(Busy(file, Arc::clone(&world)));
+    let object = ObjectFile { object: 7, name: "pages".into(), file: busy.clone() };
+    let sink = MemoryDisk::new();
+    let manifest = log.backup_on(&sink, &[object], &|_| {})?;
+    drop((log, busy));
+    let world = Arc::into_inner(world).unwrap().into_inner().unwrap();
+    Ok((world, Backup { sink, manifest }))
+}
+
+fn read(sink: &MemoryDisk, stored: &str) -> Vec<u8> {
+    let file = sink.open(stored).unwrap();
+    let len = usize::try_from(file.len().unwrap()).unwrap();
+    let mut bytes = vec![0; len.next_multiple_of(4096)];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+impl Backup {
+    /// Puts the log together up to `to`.
+    pub(crate) fn restore_log(
+        &self,
+        archive: &Archive,
+        incarnation: u32,
+        disk: &dyn Disk,
+        to: Lsn,
+    ) -> Result<()> {
+        let files = self.manifest.files.iter();
+        let extents = files.filter(|file| file.kind == FileKind::Extents);
+        let floor = self.manifest.floor.get() / self.manifest.control.segment_size;
+        let parts = LogParts {
+            manifest: &self.manifest,
+            segments: &|number| {
+                assert!(number >= floor, "segment {number}, and the floor is in {floor}");
+                Ok(archive.file(number))
+            },
+            extents: extents
+                .map(|file| (file.name.clone(), self.sink.open(&file.stored).unwrap()))
+                .collect(),
+            incarnation,
+        };
+        let restored = siding::restore_log_to(&parts, disk, to, &|_| {})?;
+        assert_eq!((restored.to, restored.recovery_point), (to, self.manifest.recovery_point));
+        Ok(())
+    }
+
+    /// The pages as they were copied.
+    fn pages(&self) -> File {
+        let file = self.manifest.files.iter().find(|file| file.name == "pages").unwrap();
+        let pages = File::new();
+        pages.0.write_at(0, &[&read(&self.sink, &file.stored)], true).unwrap();
+        pages
+    }
+}
+
+/// Redoes what an opened log gives into the file.
+pub(crate) fn redo(recovery: &Recovery, repeats: bool, file: &File) -> Result<()> {
+    if repeats {
+        let mut history = recovery.history()?;
+        while let Some(record) = history.next()? {
+            if matches!(record.kind(), Kind::Data | Kind::Compensation) {
+                let (page, value, _) = change(record.payload());
+                file.write(page, value);
+            }
+        }
+        return Ok(());
+    }
+    let mut committed = recovery.committed()?;
+    while let Some(record) = committed.next()? {
+        let (page, value, _) = change(record.payload());
+        file.write(page, value);
+    }
+    Ok(())
+}
+
+/// What is in doubt in an opened log.
+fn doubts(recovery: &Recovery) -> Result<Doubts> {
+    let mut doubts = Doubts::new();
+    for doubt in recovery.in_doubt() {
+        let mut effects = Vec::new();
+        for record in doubt.effects()?.owned() {
+            let (page, value, _) = change(record?.payload());
+            effects.push((page, value));
+        }
+        doubts.insert(doubt.gid().to_vec(), effects);
+    }
+    Ok(doubts)
+}
+
+fn differ<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, want: &T) -> siding::Result<()> {
+    if got == want {
+        return Ok(());
+    }
+    let what = format!("{what}: {got:?} and not {want:?}");
+    Err(siding::Error::new(siding::ErrorKind::Corrupt, what))
+}
+
+/// A log that was restored, in work, and what its pages are.
+pub(crate) fn restored(
+    world: &World,
+    backup: &Backup,
+    to: Lsn,
+    seed: u64,
+    expected: &(Pages, Doubts),
+) -> Result<World> {
+    let disk = SimDisk::new(seed);
+    backup.restore_log(&world.archive, world.incarnation, &disk, to)?;
+    let file = backup.pages();
+    reopened(world.repeats, disk, file, seed, world.incarnation, expected)
+}
+
+/// Opens a log, redoes it into the file, and holds all against what is expected.
+pub(crate) fn reopened(
+    repeats: bool,
+    disk: SimDisk,
+    file: File,
+    seed: u64,
+    incarnation: u32,
+    expected: &(Pages, Doubts),
+) -> Result<World> {
+    let recovery = options(repeats, &file).open_on(Arc::new(disk.clone()))?;
+    redo(&recovery, repeats, &file)?;
+    differ("in doubt", &doubts(&recovery)?, &expected.1)?;
+    let world = World::over(seed, repeats, disk, recovery, file)?;
+    differ("pages", &world.file.pages(), &expected.0)?;
+    assert!(world.incarnation > incarnation, "{} after {incarnation}", world.incarnation);
+    Ok(world)
+}
+
+/// What is expected of a restore of this world to `to`.
+pub(crate) fn expected(world: &World, to: Lsn) -> Result<(Pages, Doubts)> {
+    Ok(oracle(&world.records()?.0, to, world.repeats))
+}

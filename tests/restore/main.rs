@@ -1,0 +1,12 @@
+//! Restore to any position behind the end of a backup: what comes back is what the log said there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod after;
+mod archive;
+mod check;
+mod labels;
+mod oracle;
+mod points;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
