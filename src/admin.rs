@@ -284,6 +284,7 @@ fn put_pin(lines: &mut String, pin: &Pin) {
         PinKind::Redo => "redo",
         PinKind::Update => "update",
         PinKind::Commits => "commits",
+        PinKind::Backup => "backup",
     };
     let effect = pin.effect.as_ref();
     put(

@@ -8,3 +8,4 @@ pub use siding_checkpoint::{
     BackupId, Branch, Gap, Histories, Part, Piece, Plan, Reachable, Refusal, Seen, Source, Target,
     Wanted, Why, plan,
 };
+pub use siding_checkpoint::{DirectorySink, Put, Sink, Stored, plain, put_whole, read_whole};

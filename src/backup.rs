@@ -1,7 +1,9 @@
 //! Backup and restore: the embedder's files and the log they need, while work goes on.
 
 use crate::Log;
-use siding_checkpoint::{BackupFile, Copying, Manifest, ObjectFile};
+use siding_checkpoint::{
+    BackupFile, BackupOptions, DirectorySink, Manifest, ObjectFile, Plan, Sink,
+};
 use siding_wal::disk::{Backend, Disk, LogFile, open_dir, open_dir_read_only};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::path::{Path, PathBuf};
@@ -42,54 +44,68 @@ impl Log {
     }
 
     /// Copies these files, each of an object, and the log they need into the directory `into`,
-    /// which is made if it is not there and must be empty, while work goes on. The files may change
-    /// while they are copied, by updates whose guards are not done yet, or above the redo position.
+    /// which is made if it is not there, while work goes on. The files may change while they are
+    /// copied, by updates whose guards are not done yet, or above the redo position. One directory
+    /// may hold many backups, and an archive: what log it has is not copied again.
     ///
-    /// Costs a read of the files and of the log behind the recovery point, and a keypoint. Nothing
-    /// is trimmed meanwhile.
+    /// Costs a read of the files and of the log behind the recovery point, and a keypoint, at the
+    /// pace of [`BackupOptions::new`]. Nothing is trimmed meanwhile.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] if the directory is not empty; what a disk says; the log failed. Then
-    /// there is no backup.
+    /// As [`Log::backup_to`].
     ///
     /// # Crash
     ///
     /// There is no backup, or it is whole: the manifest is written last.
     pub fn backup(&self, into: impl AsRef<Path>, objects: &[(u16, PathBuf)]) -> Result<Manifest> {
-        let mut files = Vec::new();
-        for (object, path) in objects {
-            let (parent, name) = split(path)?;
-            let opened = open_dir_read_only(parent).and_then(|disk| disk.open(name));
-            let file = opened.map_err(|cause| {
-                Error::io("a file cannot be opened for the backup", cause).file(path)
-            })?;
-            files.push(ObjectFile { object: *object, name: name.to_owned(), file });
-        }
-        self.backup_on(&*directory(into.as_ref(), true)?, &files, &|_| {})
+        let files: Vec<ObjectFile> = objects
+            .iter()
+            .map(|(object, path)| object_file(*object, path))
+            .collect::<Result<_>>()?;
+        let sink = DirectorySink::new(directory(into.as_ref(), true)?);
+        self.backup_to(&sink, &files, &BackupOptions::new())
     }
 
-    /// The same, with files and directory of any kind, and word of how far it is.
+    /// The same into any sink, of files of any kind, in the way that the options say.
     ///
     /// # Errors
     ///
-    /// As [`Log::backup`].
+    /// [`ErrorKind::Invalid`] for options that make no sense, or a parent of another history;
+    /// [`ErrorKind::Trimmed`] if the log behind the parent is gone; [`ErrorKind::Corrupt`] for a
+    /// block that stays half written; [`ErrorKind::LogFull`] if it was given up; what a disk or the
+    /// sink says; the log failed. Then there is no backup.
     ///
     /// # Crash
     ///
-    /// As [`Log::backup`].
-    pub fn backup_on(
+    /// As [`Log::backup`]. What was put of its own files is named as a leftover by the inventory of
+    /// the sink.
+    pub fn backup_to(
         &self,
-        sink: &dyn Disk,
+        sink: &dyn Sink,
         objects: &[ObjectFile],
-        told: &dyn Fn(&Copying<'_>),
+        options: &BackupOptions<'_>,
     ) -> Result<Manifest> {
-        self.inner.engine().backup(sink, objects, told)
+        self.inner.engine().backup(sink, objects, options)
     }
 }
 
-/// Puts the backup in the directory `backup` back: the log into `into`, each file where `target`
-/// says. Then open the log: it is as after a crash at the end of the backup.
+/// A file in a directory, for a backup.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] if the path names no file; what the operating system says.
+pub fn object_file(object: u16, path: impl AsRef<Path>) -> Result<ObjectFile> {
+    let path = path.as_ref();
+    let (parent, name) = split(path)?;
+    let opened = open_dir_read_only(parent).and_then(|disk| disk.open(name));
+    let file = opened
+        .map_err(|cause| Error::io("a file cannot be opened for the backup", cause).file(path))?;
+    Ok(ObjectFile { object, name: name.to_owned(), file })
+}
+
+/// Puts the newest backup in the directory `backup` back: the log into `into`, each file where
+/// `target` says. Then open the log: it is as after a crash at the end of the backup.
 ///
 /// # Errors
 ///
@@ -104,7 +120,7 @@ pub fn restore(
     backup: impl AsRef<Path>,
     into: impl AsRef<Path>,
     target: impl Fn(&BackupFile) -> PathBuf,
-) -> Result<Manifest> {
+) -> Result<Plan> {
     let sink = open_dir_read_only(backup.as_ref())
         .map_err(|cause| Error::io("the backup cannot be opened", cause).file(backup.as_ref()))?;
     let disk = directory(into.as_ref(), true)?;
@@ -114,7 +130,7 @@ pub fn restore(
         let made = directory(parent, true)?.create(name);
         made.map_err(|cause| Error::io("a file cannot be put back", cause).file(&path))
     };
-    restore_on(&*sink, &*disk, &made, &|_| {})
+    restore_on(&DirectorySink::new(sink), None, &*disk, &made, &|_| {})
 }
 
 pub use siding_checkpoint::{restore as restore_on, verify_backup};

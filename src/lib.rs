@@ -18,7 +18,7 @@ mod ticket;
 mod unit;
 mod update;
 
-pub use backup::{restore, restore_on, verify_backup};
+pub use backup::{object_file, restore, restore_on, verify_backup};
 pub use commit::{CommitError, PrepareError};
 pub use cursor::{Backward, Chain, Committed, Effects, Follower, Owned, Records};
 pub use decided::{Decided, Outcome};
@@ -32,7 +32,9 @@ pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 pub use update::Update;
 
-pub use siding_checkpoint::{BackupFile, Copying, FileKind, Manifest, ObjectFile, StopUnit};
+pub use siding_checkpoint::{
+    BackupFile, BackupOptions, Copying, FileKind, Manifest, ObjectFile, StopUnit,
+};
 pub use siding_checkpoint::{
     ExtentInfo, Finding, ForkEffect, Pin, PinKind, Positions, Progress, Rebuilt, Report,
     SegmentInfo, SegmentState, UnitInfo, Usage, Verification,

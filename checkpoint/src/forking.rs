@@ -310,6 +310,11 @@ impl Engine {
     /// Tells the secondary log which extents are needed, once in an open, and frees what has
     /// become free since.
     pub(crate) fn settle_forks(&self) {
+        // What a backup has still to copy may be needed by nobody else any more.
+        let held = self.stream().core().redo.is_held() && !seeded!(SweepUnderBackup);
+        if held && !seeded!(FreeUnderBackup) {
+            return;
+        }
         if !self.forking.swept.swap(true, Ordering::AcqRel) {
             let live = self.stream().core().units.extents();
             match self.forking.pool().sweep(&live) {
@@ -326,7 +331,7 @@ impl Engine {
 
     /// Frees extents that nothing needs; not while a backup may still have to copy them.
     fn settle(&self) {
-        if !self.stream().core().redo.is_held() {
+        if !self.stream().core().redo.is_held() || seeded!(FreeUnderBackup) {
             self.forking.mover.settle(self.stream());
         }
     }

@@ -169,7 +169,8 @@ impl Engine {
         let stream = self.stream();
         let redo = stream.core().redo.position();
         let begun = stream.append_first(Kind::KeypointBegin, &KeypointBegin { redo }.encode())?;
-        let (chunks, crc, units) = self.write_table(begun.lsn, redo)?;
+        let segments = self.segment_entries(redo);
+        let (chunks, crc, units) = self.write_table(begun.lsn, redo, &segments)?;
         let end = KeypointEnd {
             begin: begun.lsn,
             chunks,
@@ -192,18 +193,23 @@ impl Engine {
         }
         stream.keypoint_done(begun.lsn, lsn, redo)?;
         self.note_keypoint(next);
-        Ok(Stop { begin: begun.lsn, last: lsn, end: behind, redo, units })
+        Ok(Stop { begin: begun.lsn, last: lsn, end: behind, units, segments })
     }
 
-    fn write_table(&self, begin: Lsn, redo: Lsn) -> Result<(u32, u32, Vec<UnitEntry>)> {
+    fn write_table(
+        &self,
+        begin: Lsn,
+        redo: Lsn,
+        segments: &[SegmentEntry],
+    ) -> Result<(u32, u32, Vec<UnitEntry>)> {
         let stream = self.stream();
         let settings = stream.settings();
         let limit = (64 << 10).min(settings.max_record).min(settings.ring_size / 40);
         let chunk = KeypointChunk { begin, ..KeypointChunk::default() };
         let mut writer = Writer { stream, chunk, len: 20, limit, chunks: 0, crc: 0 };
-        for entry in self.segment_entries(redo) {
+        for entry in segments {
             writer.room_for(24)?;
-            writer.chunk.segments.push(entry);
+            writer.chunk.segments.push(*entry);
         }
         let numbers = stream.core().units.numbers();
         let mut written = Vec::new();

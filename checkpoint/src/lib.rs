@@ -29,8 +29,8 @@ pub use archive::{
     SegmentIndex, Summing, Sums, Written, extent_name, name_of, read_index, segment_stem,
 };
 pub use backup::{
-    BackupFile, Copying, FileKind, MANIFEST, Manifest, ObjectFile, RESTORING, StopUnit, restore,
-    verify_backup,
+    BackupFile, BackupOptions, Copying, DEFAULT_RATE, FileKind, Manifest, ObjectFile, RESTORING,
+    StopUnit, restore, verify_backup,
 };
 pub use engine::{Engine, Positions};
 pub use keypoint::Table;

@@ -1,5 +1,6 @@
 //! Why log is kept: every pin with its owner, and the trim point, their minimum.
 
+use crate::backup::hex;
 use crate::engine::Engine;
 use crate::live::age_ms;
 use siding_fork::policy::Effect;
@@ -8,7 +9,7 @@ use siding_wal::format::UnitState;
 use siding_wal::seeded;
 use siding_wal::stream::Bounds;
 use siding_wal::units::{Unit, Units};
-use siding_wal::write::InProgress;
+use siding_wal::write::{Held, InProgress};
 use std::collections::BTreeMap;
 
 /// What kind of thing keeps log.
@@ -24,6 +25,8 @@ pub enum PinKind {
     Update,
     /// Committed units at or above the redo position, whose records lie further back.
     Commits,
+    /// A backup that runs.
+    Backup,
 }
 
 /// One reason why log is kept.
@@ -129,8 +132,20 @@ impl Facts<'_> {
 }
 
 impl Engine {
-    /// Nothing at or above this position may be trimmed.
+    /// Nothing at or above this position may be trimmed. Gives up backups for which too much log
+    /// was written.
     pub(crate) fn trim_point(&self) -> Lsn {
+        let held = {
+            let mut core = self.stream().core();
+            let end = core.writer.end();
+            core.redo.give_up(end);
+            if seeded!(TrimUnderBackup) { Lsn::MAX } else { core.redo.held_trim() }
+        };
+        held.min(self.unheld_trim_point())
+    }
+
+    /// The same, but for what backups hold.
+    pub(crate) fn unheld_trim_point(&self) -> Lsn {
         if seeded!(TrimPastKeypoint) {
             let core = self.stream().core();
             return core
@@ -139,9 +154,7 @@ impl Engine {
                 .min(core.units.live_low())
                 .min(core.commits.need(core.redo.position()));
         }
-        let point = self.with_facts(|facts| facts.trim_point());
-        // Nothing is trimmed while a backup runs: what it needs is known at its end.
-        if self.stream().core().redo.is_held() { Lsn::ZERO } else { point }
+        self.with_facts(|facts| facts.trim_point())
     }
 
     /// How far trimming could go if no unit held anything.
@@ -163,6 +176,7 @@ impl Engine {
         let core = self.stream().core();
         let redo = core.redo.position();
         let mut point = redo.min(core.units.low().map_or(Lsn::MAX, |(low, _)| low));
+        point = point.min(core.redo.held_trim());
         if !core.repeats_history() {
             point = point.min(core.commits.need(redo));
         }
@@ -174,6 +188,7 @@ impl Engine {
     pub fn why_retained(&self) -> Vec<Pin> {
         let mut pins = self.with_facts(|facts| facts.pins());
         pins.extend(self.updates());
+        pins.extend(self.backups());
         pins.sort_by_key(|pin| (pin.lsn, pin.unit));
         if pins.iter().any(|pin| pin.kind == PinKind::Unit) {
             self.tell_effects(&mut pins);
@@ -203,6 +218,30 @@ impl Engine {
             }
         };
         core.redo.oldest_of_each().map(pin).collect()
+    }
+
+    /// The backups that run.
+    fn backups(&self) -> Vec<Pin> {
+        let (wall_ms, oldest) = (self.stream().clock().wall_ms(), self.stream().bounds().oldest);
+        let core = self.stream().core();
+        let end = core.writer.end();
+        let pin = |held: &Held| {
+            let left = held.most.map(|most| most.saturating_sub(end.since(held.began)));
+            let left = left.map_or_else(String::new, |left| {
+                format!(", given up after {left} more bytes of log")
+            });
+            Pin {
+                kind: PinKind::Backup,
+                owner: format!("backup {}{left}", hex(held.id)),
+                unit: None,
+                lsn: held.trim,
+                age_ms: Some(wall_ms.saturating_sub(held.began_ms)),
+                bytes: end.since(held.trim.max(oldest)),
+                action: "wait until it is over; or end it, and take one with a quota",
+                effect: None,
+            }
+        };
+        core.redo.held().map(pin).collect()
     }
 
     /// Says of each unit what moving it would do, and advises it where that pays.

@@ -81,10 +81,7 @@ mod found {
             Bug::KeypointForgetsCopies => ("fork_in_doubt", OneCrash, 200),
             Bug::SweepForgetsRedo => ("fork_and_commit", OneCrash, 200),
             Bug::SweepLeavesOrphans => ("fork_in_doubt", OneCrash, 200),
-            Bug::RecoveryPointIsNow
-            | Bug::FloorIgnoresChains
-            | Bug::FloorIgnoresCommits
-            | Bug::BackupWithoutExtents => panic!("{bug:?} is for tests/backup.rs"),
+            other => panic!("{other:?} is for tests/backup/ or tests/restore/"),
         }
     }
 

@@ -3,8 +3,11 @@
 use crate::archive::Archive;
 use crate::oracle::{Doubts, Pages, change, oracle};
 use crate::world::{File, PAGE, World, options};
+use siding::archive::DirectorySink;
 use siding::disk::{Disk, LogFile, MemoryDisk};
-use siding::{FileKind, Kind, LogParts, Lsn, Manifest, ObjectFile, Recovery, Result};
+use siding::{
+    BackupOptions, FileKind, Kind, LogParts, Lsn, Manifest, ObjectFile, Recovery, Result,
+};
 use siding_sim::SimDisk;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -48,7 +51,7 @@ impl LogFile for Busy {
 /// A backup.
 #[derive(Clone)]
 pub(crate) struct Backup {
-    pub(crate) sink: MemoryDisk,
+    pub(crate) sink: Arc<MemoryDisk>,
     pub(crate) manifest: Manifest,
 }
 
@@ -58,8 +61,9 @@ pub(crate) fn back_up(world: World) -> Result<(World, Backup)> {
     let world = Arc::new(Mutex::new(world));
     let busy = Arc::new(Busy(file, Arc::clone(&world)));
     let object = ObjectFile { object: 7, name: "pages".into(), file: busy.clone() };
-    let sink = MemoryDisk::new();
-    let manifest = log.backup_on(&sink, &[object], &|_| {})?;
+    let sink = Arc::new(MemoryDisk::new());
+    let into = DirectorySink::new(Arc::<MemoryDisk>::clone(&sink));
+    let manifest = log.backup_to(&into, &[object], &BackupOptions::new())?;
     drop((log, busy));
     let world = Arc::into_inner(world).unwrap().into_inner().unwrap();
     Ok((world, Backup { sink, manifest }))

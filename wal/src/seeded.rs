@@ -88,6 +88,18 @@ pub enum Bug {
     FloorIgnoresCommits,
     /// Extents do not travel along.
     BackupWithoutExtents,
+    /// The recovery point is taken once the files were read.
+    PinAfterRead,
+    /// The manifest is put before the log.
+    ManifestFirst,
+    /// Trimming does not look at what a backup holds.
+    TrimUnderBackup,
+    /// Extents are freed while a backup runs.
+    FreeUnderBackup,
+    /// Extents of earlier opens that nobody needs are removed while a backup runs.
+    SweepUnderBackup,
+    /// A block that is half written is copied as it is.
+    TornBlockTaken,
     /// A restored log goes by fork records that were written behind the backup's end.
     HonourLateForks,
     /// A restore to a position below the backup's end is not refused.
@@ -101,12 +113,18 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// Those of a backup; `tests/backup.rs` finds them.
-    pub const OF_BACKUP: [Self; 4] = [
+    /// Those of a backup; `tests/backup/` finds them.
+    pub const OF_BACKUP: [Self; 10] = [
         Self::RecoveryPointIsNow,
         Self::FloorIgnoresChains,
         Self::FloorIgnoresCommits,
         Self::BackupWithoutExtents,
+        Self::PinAfterRead,
+        Self::ManifestFirst,
+        Self::TrimUnderBackup,
+        Self::FreeUnderBackup,
+        Self::SweepUnderBackup,
+        Self::TornBlockTaken,
     ];
 
     /// Those of a restore to a later point; `tests/restore/` finds them.

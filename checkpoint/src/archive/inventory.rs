@@ -179,7 +179,7 @@ pub fn read_index(sink: &dyn Sink, stem: &str) -> Result<SegmentIndex> {
     Ok(index)
 }
 
-fn read_manifest(sink: &dyn Sink, name: &str) -> Result<Manifest> {
+pub(crate) fn read_manifest(sink: &dyn Sink, name: &str) -> Result<Manifest> {
     let bytes = read(sink, name, MAX_MANIFEST)?;
     let manifest = Manifest::decode(&bytes).map_err(|error| error.file(name))?;
     let id: String = manifest.id.iter().map(|byte| format!("{byte:02x}")).collect();

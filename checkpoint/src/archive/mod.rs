@@ -10,6 +10,7 @@ mod names;
 mod scan;
 
 pub use index::{Compression, Joint, LabelAt, MarkAt, SUM_BLOCK, SegmentIndex, Sums, Written};
+pub(crate) use inventory::read_manifest;
 pub use inventory::{ArchivedExtents, Inventory, read_index};
 pub use names::{Name, extent_name, name_of, segment_stem};
 pub use scan::{Indexer, Summing};

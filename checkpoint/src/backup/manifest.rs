@@ -2,26 +2,26 @@
 //!
 //! It is written last, under its name in one step: a backup without it does not exist.
 
+use super::{hex, unwritten};
+use crate::archive::read_manifest;
 use crate::fields::{In, Out};
-use siding_wal::disk::{AlignedBuf, Disk};
+use crate::restore::BackupId;
+use crate::sink::{Sink, put_whole};
 use siding_wal::format::{CONTROL_SLOT_LEN, ControlSlot, LogId, UnitState, wide};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::io;
+use std::path::Path;
 
-/// The manifest's name.
-pub const MANIFEST: &str = "manifest";
-
-/// Its name while it is written.
-const NEW: &str = "manifest.new";
+/// The name of a backup's manifest in a sink.
+fn manifest_name(id: BackupId) -> String {
+    format!("backup-{}.manifest", hex(id))
+}
 
 /// Bytes that one checksum of a file covers.
 pub(super) const BLOCK: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"SIDINGBK";
 const VERSION: u32 = 2;
-
-/// The longest manifest that is read, in bytes.
-const MAX_LEN: u64 = 256 << 20;
 
 /// A control slot, if nothing of it is unknown.
 fn take_control(input: &mut In<'_>) -> Option<ControlSlot> {
@@ -32,8 +32,6 @@ fn take_control(input: &mut In<'_>) -> Option<ControlSlot> {
 /// What a file of a backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// Of the log: a segment, the control file. It goes back under its own name.
-    Log,
     /// Of the secondary log: extents. It goes back under its own name.
     Extents,
     /// The embedder's, of this object.
@@ -70,9 +68,9 @@ pub struct StopUnit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// The backup's number, drawn at random.
-    pub id: [u8; 16],
+    pub id: BackupId,
     /// The backup that this one goes on from: it has the objects, this one log and extents alone.
-    pub parent: Option<[u8; 16]>,
+    pub parent: Option<BackupId>,
     /// The log's number.
     pub log_id: LogId,
     /// The open that made it.
@@ -102,7 +100,6 @@ pub struct Manifest {
 impl BackupFile {
     fn put(&self, out: &mut Out) {
         let (kind, object) = match self.kind {
-            FileKind::Log => (0, 0),
             FileKind::Object(object) => (1, u64::from(object)),
             FileKind::Extents => (2, 0),
         };
@@ -116,7 +113,6 @@ impl BackupFile {
 
     fn take(input: &mut In<'_>) -> Option<Self> {
         let kind = match (input.number()?, input.number()?) {
-            (0, 0) => FileKind::Log,
             (1, object) => FileKind::Object(u16::try_from(object).ok()?),
             (2, 0) => FileKind::Extents,
             _ => return None,
@@ -196,12 +192,10 @@ impl Manifest {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         if !bytes.starts_with(&MAGIC) {
             return Err(Error::new(ErrorKind::ForeignFile, "the file is no manifest of a backup")
-                .file(MANIFEST)
-                .advise("name the directory of a backup"));
+                .advise("name the place of a backup"));
         }
         let damaged = || {
             Error::new(ErrorKind::Corrupt, "the manifest of the backup is damaged")
-                .file(MANIFEST)
                 .advise("use another backup, or another copy of this one")
         };
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
@@ -214,7 +208,6 @@ impl Manifest {
         if version != VERSION {
             let what = format!("the backup is of version {version}");
             return Err(Error::new(ErrorKind::UnsupportedVersion, what)
-                .file(MANIFEST)
                 .advise("restore it with the version that made it, or a later one"));
         }
         Self::take(&mut input).filter(|_| input.0.is_empty()).ok_or_else(damaged)
@@ -259,7 +252,7 @@ impl Manifest {
         let Self { recovery_point, floor, stop, end, control, objects, .. } = self;
         let known = |file: &BackupFile| match file.kind {
             FileKind::Object(object) => self.recovery_point_of(object).is_some(),
-            FileKind::Log | FileKind::Extents => true,
+            FileKind::Extents => true,
         };
         floor <= recovery_point
             && recovery_point <= end
@@ -278,52 +271,29 @@ impl Manifest {
             && control.durable == *end
     }
 
-    /// Reads the manifest of the backup in a directory.
+    /// Reads the manifest of a backup in a sink.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`] if there is no complete backup; as [`Manifest::decode`].
-    pub fn read(disk: &dyn Disk) -> Result<Self> {
-        let io =
-            |cause| Error::io("the manifest of the backup cannot be read", cause).file(MANIFEST);
-        let file = match disk.open(MANIFEST) {
+    /// [`ErrorKind::NotFound`] if there is no such backup, complete; as [`Manifest::decode`]; what
+    /// the sink says.
+    pub fn read(sink: &dyn Sink, id: BackupId) -> Result<Self> {
+        let name = manifest_name(id);
+        match sink.open(&name) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                let what = "there is no complete backup in the directory";
-                return Err(Error::new(ErrorKind::NotFound, what)
-                    .file(disk.path().unwrap_or_default())
-                    .advise("a backup that was broken off has no manifest, and restores nothing"));
+                let what = format!("there is no complete backup {}", hex(id));
+                Err(Error::new(ErrorKind::NotFound, what)
+                    .file(Path::new(&sink.place()).join(name))
+                    .advise("a backup that was broken off has no manifest, and restores nothing"))
             }
-            other => other.map_err(io)?,
-        };
-        let len = usize::try_from(file.len().map_err(io)?.min(MAX_LEN)).unwrap_or_default();
-        let mut bytes = AlignedBuf::zeroed(len.next_multiple_of(4096));
-        let mut filled = 0;
-        while filled < len {
-            let rest = bytes.as_mut_slice().get_mut(filled..).unwrap_or_default();
-            let read = file.read_at(wide(filled), rest).map_err(io)?;
-            if read == 0 {
-                break;
-            }
-            filled = filled.saturating_add(read);
+            _ => read_manifest(sink, &name),
         }
-        let bytes = bytes.as_slice().get(..len).unwrap_or_default();
-        // What stands behind is padding: the length comes first.
-        let (head, rest) = bytes.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
-        let len = usize::try_from(u64::from_le_bytes(*head)).unwrap_or(usize::MAX);
-        Self::decode(rest.get(..len).unwrap_or(rest))
     }
 
-    /// Writes it: from here on the backup exists.
-    pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
-        let body = self.encode();
-        let mut bytes = wide(body.len()).to_le_bytes().to_vec();
-        bytes.extend_from_slice(&body);
-        bytes.resize(bytes.len().next_multiple_of(4096), 0);
-        let file = disk.create(NEW)?;
-        file.write_at(0, &[&AlignedBuf::from(&bytes[..])], false)?;
-        file.sync()?;
-        disk.rename(NEW, MANIFEST)?;
-        disk.sync_dir()
+    /// Puts it: from here on the backup exists.
+    pub(super) fn put(&self, sink: &dyn Sink) -> Result<()> {
+        let name = manifest_name(self.id);
+        put_whole(sink, &name, &self.encode()).map_err(|cause| unwritten(sink, &name, cause))
     }
 }
 

@@ -3,30 +3,45 @@
 //! 1. The recovery point is fixed, and held: redo position, trimming and freeing stay below it.
 //!    Before the first byte is read. 2. The embedder's files are copied, however they change
 //!    meanwhile. 3. A keypoint with the backup's number stops it: its table says what lives.
-//!    4. The extents of what lives, and the log from the floor to the keypoint's end. 5. The
-//!    manifest, under its name in one step. 6. The holds are let go.
+//!    4. The extents of what lives, and the log from the floor to the keypoint's end, as pieces of
+//!    the archive in the same sink. 5. The manifest. 6. The holds are let go.
 //!
-//! Crash before 5 is over: there is no backup, and the directory says so. Behind it: there is one.
+//! Crash before 5 is over: there is no backup. What was put of its own files is a leftover, and
+//! named as one; the log is log, whoever put it. Behind it: there is one.
+//!
 //! The rule for the recovery point is that of US5381545; the floor is the least of the recovery
-//! point, of the redo position that the stop keypoint carries, of what lives on the main log in its
-//! table, and of what the COMMITs from there on need. An embedder that reports its redo position
-//! seldom has more log in its backup than the recovery point asks for.
+//! point, of what lives on the main log in the table of the keypoint, and of what the COMMITs from
+//! the recovery point on need. Not of the redo position: forward recovery starts at the recovery
+//! point, whatever the keypoint says.
 
+mod copy;
+mod hold;
+mod log;
 mod manifest;
+mod options;
 mod restore;
+mod verify;
 
-pub use manifest::{BackupFile, FileKind, MANIFEST, Manifest, StopUnit};
-pub(crate) use restore::unfinished;
-pub use restore::{RESTORING, restore, verify_backup};
+pub use manifest::{BackupFile, FileKind, Manifest, StopUnit};
+pub use options::{BackupOptions, DEFAULT_RATE};
+pub use restore::{RESTORING, restore};
+pub(crate) use restore::{empty, mark, unfinished};
+pub use verify::verify_backup;
 
+use crate::archive::Joint;
 use crate::engine::Engine;
-use manifest::BLOCK;
-use siding_wal::disk::{AlignedBuf, Disk, LogFile};
-use siding_wal::format::{ControlSlot, UnitEntry, UnitState, segment_file_name, wide};
-use siding_wal::read::{Forward, Step};
-use siding_wal::stream::{create_control, write_slot};
+use crate::restore::BackupId;
+use crate::sink::Sink;
+use copy::{Copier, Source};
+use siding_wal::disk::LogFile;
+use siding_wal::format::{ControlSlot, SegmentEntry, UnitEntry, UnitState};
 use siding_wal::{Error, ErrorKind, Lsn, Result, seeded};
 use std::sync::Arc;
+
+/// A backup's number as it stands in names.
+pub(crate) fn hex(id: BackupId) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// A file of the embedder's that a backup copies.
 #[derive(Clone, Debug)]
@@ -35,7 +50,7 @@ pub struct ObjectFile {
     pub object: u16,
     /// What it is called, for the restore.
     pub name: String,
-    /// The file. It is read while it changes.
+    /// The file. It is read while it changes. Any length.
     pub file: Arc<dyn LogFile>,
 }
 
@@ -57,105 +72,107 @@ pub(crate) struct Stop {
     pub(crate) last: Lsn,
     /// Behind the batch that ends with it.
     pub(crate) end: Lsn,
-    /// The redo position that it carries.
-    pub(crate) redo: Lsn,
     pub(crate) units: Vec<UnitEntry>,
-}
-
-/// Holds redo position, trimming and freeing, until it is dropped.
-struct Hold<'a> {
-    engine: &'a Engine,
-    number: u64,
-    point: Lsn,
-    /// The recovery point of each object by itself.
-    objects: Vec<(u16, Lsn)>,
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.engine.stream().core().redo.let_go(self.number);
-    }
+    pub(crate) segments: Vec<SegmentEntry>,
 }
 
 impl Engine {
-    /// Step 1.
-    fn hold(&self, objects: &[u16]) -> Hold<'_> {
-        let mut core = self.stream().core();
-        let end = core.writer.end();
-        let mut point = core.redo.recovery_point(objects, end);
-        let mut each = core.redo.recovery_points(objects, end);
-        if seeded!(RecoveryPointIsNow) {
-            point = end;
-            each.iter_mut().for_each(|(_, lsn)| *lsn = end);
-        }
-        let number = core.redo.hold(point);
-        Hold { engine: self, number, point, objects: each }
-    }
-
-    /// Copies the embedder's files and the log they need into `sink`, an empty directory, while
-    /// work goes on. While it runs nothing is trimmed.
+    /// Copies the embedder's files and the log they need into `sink` while work goes on. While it
+    /// runs nothing is trimmed.
     ///
     /// Costs a read of everything that is copied, and a keypoint.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] if the directory is not empty; what a disk says; the log failed. Then
-    /// there is no backup: what lies in the directory restores nothing.
+    /// [`ErrorKind::Invalid`] for options that make no sense, or a parent of another history;
+    /// [`ErrorKind::Trimmed`] if the log behind the parent is gone; [`ErrorKind::Corrupt`] for a
+    /// block that stays half written; [`ErrorKind::LogFull`] if it was given up; what a disk or the
+    /// sink says; the log failed. Then there is no backup.
     ///
     /// # Crash
     ///
     /// There is no backup, or it is whole.
     pub fn backup(
         &self,
-        sink: &dyn Disk,
+        sink: &dyn Sink,
         objects: &[ObjectFile],
-        told: &dyn Fn(&Copying<'_>),
+        options: &BackupOptions<'_>,
     ) -> Result<Manifest> {
-        empty(sink)?;
+        check(objects, options)?;
+        let settings = self.stream().settings();
         let began_ms = self.stream().clock().wall_ms();
+        let id = draw()?;
         let numbers: Vec<u16> = objects.iter().map(|it| it.object).collect();
-        let hold = self.hold(&numbers);
-        let mut files = Vec::new();
-        for (index, object) in objects.iter().enumerate() {
-            let stored = format!("object-{:05}-{index}", object.object);
-            let kind = FileKind::Object(object.object);
-            let len = object.file.len().map_err(|cause| unread(&object.name, cause))?;
-            let from =
-                Source { kind, name: &object.name, stored: &stored, file: &*object.file, len };
-            files.push(copy(&from, len, sink, told)?);
-        }
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|cause| {
-            let cause = std::io::Error::other(cause.to_string());
-            Error::io("no number can be drawn for the backup", cause)
-        })?;
+        let most = options.most.or(settings.max_log_bytes.map(|bytes| bytes / 2));
+        let parent = options.parent.map(|parent| Manifest::read(sink, parent)).transpose()?;
+        let low = parent.as_ref().map_or(Lsn::MAX, |parent| parent.end);
+        let hold = self.hold(id, &numbers, low, most);
+        parent.as_ref().map_or(Ok(()), |parent| self.goes_on_from(parent))?;
+        let clock = settings.threads.then(|| self.stream().clock());
+        let copier = Copier::new(sink, options, &hold, clock);
+        let mut files = copy_objects(&copier, id, objects)?;
+        let late = seeded!(PinAfterRead).then(|| self.hold(id, &numbers, low, most));
+        let held = late.as_ref().unwrap_or(&hold);
         let stop = self.stop_keypoint(id)?;
-        let floor = self.floor(hold.point, &stop);
+        let end = Joint { end: stop.end, digest: self.digest_of(&stop)? };
+        // A parent has what lies below its end.
+        let floor = match &parent {
+            Some(parent) => parent.end,
+            None => self.floor(held.point, &stop),
+        };
         if !seeded!(BackupWithoutExtents) {
-            self.copy_extents(sink, told, &mut files)?;
+            files.extend(self.copy_extents(&copier, id)?);
         }
-        self.copy_log(sink, floor, stop.end, told, &mut files)?;
-        let control = self.control(floor, &stop);
-        files.push(copy_control(sink, &control, told)?);
         let units = stop.units.iter().filter(|unit| unit.state != UnitState::Ended);
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             id,
-            parent: None,
-            log_id: self.stream().settings().log_id,
-            incarnation: self.stream().settings().incarnation,
-            recovery_point: hold.point,
-            objects: hold.objects.clone(),
+            parent: options.parent,
+            log_id: settings.log_id,
+            incarnation: settings.incarnation,
+            recovery_point: parent.map_or(held.point, |parent| parent.end),
+            objects: held.objects.clone(),
             floor,
             stop: stop.begin,
             end: stop.end,
-            end_digest: self.digest_at(stop.end)?,
+            end_digest: end.digest,
             time_ms: (began_ms, self.stream().clock().wall_ms()),
             units: units.map(StopUnit::from).collect(),
-            control,
+            control: self.control(floor, &stop),
             files,
         };
-        manifest.write(sink).map_err(|cause| unwritten(sink, MANIFEST, cause))?;
+        if seeded!(ManifestFirst) {
+            manifest.put(sink)?;
+        }
+        self.copy_log(&copier, floor, end)?;
+        // What it holds must have been held to the end.
+        hold.check()?;
+        manifest.time_ms.1 = self.stream().clock().wall_ms();
+        manifest.put(sink)?;
+        copier.done();
         Ok(manifest)
+    }
+
+    /// Whether this log is the same history, and kept from the parent's end on.
+    fn goes_on_from(&self, parent: &Manifest) -> Result<()> {
+        let refused = |kind, what: &str| {
+            Error::new(kind, format!("a backup cannot go on from {}: {what}", hex(parent.id)))
+                .at(parent.end)
+                .advise("take a whole backup")
+        };
+        if parent.log_id != self.stream().settings().log_id {
+            return Err(refused(ErrorKind::Invalid, "it is of another log"));
+        }
+        match self.digest_at(parent.end) {
+            Ok(digest) if digest == parent.end_digest => Ok(()),
+            Ok(_) => Err(refused(ErrorKind::Invalid, "it is of another history of this log")),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(refused(ErrorKind::Trimmed, "the log behind its end is gone"))
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                Err(refused(ErrorKind::Invalid, "this log has no batch that ends as it does"))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The oldest position of the log that a restore needs.
@@ -163,69 +180,40 @@ impl Engine {
         let live = stop.units.iter().filter(|unit| unit.state != UnitState::Ended);
         let live = live.filter(|unit| unit.head >= unit.floor).map(|unit| unit.floor).min();
         let live = if seeded!(FloorIgnoresChains) { None } else { live };
-        let point = point.min(stop.redo);
         let core = self.stream().core();
         let commits = if core.repeats_history() || seeded!(FloorIgnoresCommits) {
             Lsn::MAX
         } else {
-            core.commits.need(point)
+            // An open goes by the minima of the keypoint, one a segment: that of the recovery
+            // point's own may speak for COMMITs below it.
+            let first = self.stream().segments().number_of(point);
+            let minima = stop.segments.iter().filter(|it| it.number >= first);
+            let minimum = minima.map(|it| it.commit_low).min().unwrap_or(Lsn::MAX);
+            core.commits.need(point).min(minimum)
         };
         point.min(live.unwrap_or(Lsn::MAX)).min(commits).min(stop.begin)
     }
 
-    fn copy_extents(
-        &self,
-        sink: &dyn Disk,
-        told: &dyn Fn(&Copying<'_>),
-        files: &mut Vec<BackupFile>,
-    ) -> Result<()> {
+    fn copy_extents(&self, copier: &Copier<'_>, id: BackupId) -> Result<Vec<BackupFile>> {
         let pool = self.forking.pool();
-        for (name, len) in pool.list_files()? {
-            let file = pool.disk().open(&name).map_err(|cause| unread(&name, cause))?;
-            let kind = FileKind::Extents;
-            let from = Source { kind, name: &name, stored: &name, file: &*file, len };
-            files.push(copy(&from, len, sink, told)?);
-        }
-        Ok(())
-    }
-
-    /// The segments from `floor` to `end`, as long as they are; behind `end` zeros.
-    fn copy_log(
-        &self,
-        sink: &dyn Disk,
-        floor: Lsn,
-        end: Lsn,
-        told: &dyn Fn(&Copying<'_>),
-        files: &mut Vec<BackupFile>,
-    ) -> Result<()> {
-        let segments = self.stream().segments();
-        let last = segments.number_of(Lsn::new(end.get().saturating_sub(1)));
-        for number in segments.number_of(floor)..=last {
-            let name = segment_file_name(number);
-            let segment = segments.get(number).ok_or_else(|| {
-                Error::new(ErrorKind::Missing, "a segment that the backup needs is gone")
-                    .file(&name)
-            })?;
-            let keep = segment.offset_of(end).min(segments.size());
-            let kind = FileKind::Log;
-            let file = &*segment.file;
-            let from = Source { kind, name: &name, stored: &name, file, len: keep };
-            files.push(copy(&from, segments.size(), sink, told)?);
-        }
-        Ok(())
-    }
-
-    /// The digest of the batch that ends at `end`.
-    fn digest_at(&self, end: Lsn) -> Result<u32> {
-        let segments = self.stream().segments();
-        let number = segments.number_of(Lsn::new(end.get().saturating_sub(1)));
-        let mut scan = Forward::from_segment(&segments, number)?.limit(end);
-        while scan.position() < end && matches!(scan.next_batch()?, Step::Batch(_)) {}
-        scan.digest().filter(|_| scan.position() == end).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "the log is damaged below the backup's end")
-                .at(scan.position())
-                .file(segment_file_name(number))
+        let files = pool.list_files()?;
+        crate::threads::each(copier.threads(), &files, |_, (name, len)| {
+            let file = pool.disk().open(name).map_err(|cause| unread(name, cause))?;
+            copier.file(Source {
+                kind: FileKind::Extents,
+                name,
+                stored: format!("backup-{}-{name}", hex(id)),
+                file: &*file,
+                len: *len,
+            })
         })
+    }
+
+    fn copy_log(&self, copier: &Copier<'_>, floor: Lsn, end: Joint) -> Result<()> {
+        let there = log::there(copier.sink)?;
+        let parts = self.log_parts(floor, end)?;
+        crate::threads::each(copier.threads(), &parts, |_, part| copier.log_part(part, &there))?;
+        Ok(())
     }
 
     /// A control slot that names the stop keypoint.
@@ -252,15 +240,44 @@ impl Engine {
     }
 }
 
-/// A control file with this slot.
-fn copy_control(
-    sink: &dyn Disk,
-    slot: &ControlSlot,
-    told: &dyn Fn(&Copying<'_>),
-) -> Result<BackupFile> {
-    let file = create_control(sink)?;
-    write_slot(&*file, slot)?;
-    restore::sums("control", "control", FileKind::Log, &*file, told)
+fn copy_objects(
+    copier: &Copier<'_>,
+    id: BackupId,
+    objects: &[ObjectFile],
+) -> Result<Vec<BackupFile>> {
+    crate::threads::each(copier.threads(), objects, |index, object| {
+        copier.file(Source {
+            kind: FileKind::Object(object.object),
+            name: &object.name,
+            stored: format!("backup-{}-object-{:05}-{index}", hex(id), object.object),
+            file: &*object.file,
+            len: object.file.len().map_err(|cause| unread(&object.name, cause))?,
+        })
+    })
+}
+
+/// A number for a backup.
+fn draw() -> Result<BackupId> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|cause| {
+        let cause = std::io::Error::other(cause.to_string());
+        Error::io("no number can be drawn for the backup", cause)
+    })?;
+    Ok(id)
+}
+
+/// Whether the options make sense.
+fn check(objects: &[ObjectFile], options: &BackupOptions<'_>) -> Result<()> {
+    let what = match options.check {
+        Some((block, _)) if !block.is_power_of_two() || !(512..=1 << 20).contains(&block) => {
+            format!("blocks of {block} bytes cannot be checked: a power of two from 512 to 1 MiB")
+        }
+        _ if options.parent.is_some() && !objects.is_empty() => {
+            "a backup that goes on from another one copies no objects".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Invalid, what))
 }
 
 impl From<&UnitEntry> for StopUnit {
@@ -269,76 +286,12 @@ impl From<&UnitEntry> for StopUnit {
     }
 }
 
-/// What is copied.
-struct Source<'a> {
-    kind: FileKind,
-    name: &'a str,
-    stored: &'a str,
-    file: &'a dyn LogFile,
-    /// Bytes that are read; zeros are written behind them.
-    len: u64,
-}
-
-/// Copies a file to `len` bytes, and syncs the copy.
-fn copy(
-    from: &Source<'_>,
-    len: u64,
-    sink: &dyn Disk,
-    told: &dyn Fn(&Copying<'_>),
-) -> Result<BackupFile> {
-    let written = |cause| unwritten(sink, from.stored, cause);
-    let to = sink.create(from.stored).map_err(written)?;
-    let mut blocks = Vec::new();
-    let (mut buf, mut at) = (AlignedBuf::zeroed(BLOCK), 0);
-    while at < len {
-        let count = usize::try_from(len.saturating_sub(at)).unwrap_or(BLOCK).min(BLOCK);
-        let block = buf.as_mut_slice().get_mut(..count.next_multiple_of(4096)).unwrap_or_default();
-        block.fill(0);
-        let want = usize::try_from(from.len.saturating_sub(at)).unwrap_or(BLOCK).min(count);
-        read_full(from.file, at, block, want).map_err(|cause| unread(from.name, cause))?;
-        blocks.push(crc32c::crc32c(block.get(..count).unwrap_or_default()));
-        to.write_at(at, &[block], false).map_err(written)?;
-        at = at.saturating_add(wide(count));
-        told(&Copying { name: from.name, done: at, len });
-    }
-    to.sync().map_err(written)?;
-    let (name, stored) = (from.name.to_owned(), from.stored.to_owned());
-    Ok(BackupFile { kind: from.kind, name, stored, len, blocks })
-}
-
-/// Reads `want` bytes, and zeros what the file does not have, or the read brought beyond.
-fn read_full(file: &dyn LogFile, at: u64, block: &mut [u8], want: usize) -> std::io::Result<()> {
-    let mut filled = 0;
-    while filled < want {
-        let rest = block.get_mut(filled..want.next_multiple_of(4096)).unwrap_or_default();
-        let read = file.read_at(at.saturating_add(wide(filled)), rest)?;
-        if read == 0 {
-            break;
-        }
-        filled = filled.saturating_add(read);
-    }
-    block.get_mut(filled.min(want)..).unwrap_or_default().fill(0);
-    Ok(())
-}
-
-pub(crate) fn empty(disk: &dyn Disk) -> Result<()> {
-    let names = disk.list().map_err(|cause| unwritten(disk, "", cause))?;
-    match names.into_iter().find(|(name, _)| name != "lock") {
-        None => Ok(()),
-        Some((name, _)) => {
-            Err(Error::new(ErrorKind::Invalid, format!("the directory holds `{name}`"))
-                .file(disk.path().unwrap_or_default())
-                .advise("name an empty directory, or one that does not exist"))
-        }
-    }
-}
-
 fn unread(name: &str, cause: std::io::Error) -> Error {
     Error::io("a file cannot be read for the backup", cause).file(name)
 }
 
-fn unwritten(disk: &dyn Disk, name: &str, cause: std::io::Error) -> Error {
+fn unwritten(sink: &dyn Sink, name: &str, cause: std::io::Error) -> Error {
     Error::io("the copy cannot be written", cause)
-        .file(disk.path().unwrap_or_default().join(name))
-        .advise("what was copied is no backup yet; remove it, make room, and begin again")
+        .file(std::path::Path::new(&sink.place()).join(name))
+        .advise("what was copied is no backup; make room, and begin again")
 }

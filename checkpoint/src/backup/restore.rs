@@ -1,138 +1,161 @@
-//! A backup is checked, or put back.
+//! A backup is put back.
 //!
-//! 1. A file that says *restoring* is there, durably. 2. Each file of the log is copied, its
-//!    checksums compared, and synced. 3. The names are synced. 4. The file of step 1 goes.
+//! 1. A file that says *restoring* is there, durably. 2. Each object's file, its checksums
+//!    compared, and synced. 3. The log, which ends with the file of step 1 going.
 //!
-//! Crash before 4 is over: the directory opens as no log, and says why. Behind it: as the log after
+//! Crash before 3 is over: the directory opens as no log, and says why. Behind it: as the log after
 //! a crash at the backup's end.
 
-use super::manifest::{BLOCK, BackupFile, FileKind, Manifest};
-use super::{Copying, empty, read_full, unread, unwritten};
+use super::verify::{blocks, find};
+use super::{BackupFile, Copying};
+use crate::archive::Compression;
+use crate::restore::{BackupId, LogParts, Plan, restore_log_to};
+use crate::sink::{Sink, Stored};
 use siding_wal::disk::{AlignedBuf, Disk, LogFile};
-use siding_wal::format::wide;
 use siding_wal::{Error, ErrorKind, Result};
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 /// There while a restore runs.
 pub const RESTORING: &str = "restoring";
 
-/// Reads a file, gives each block to `take`, and compares the checksums.
-fn blocks(
-    file: &BackupFile,
-    from: &dyn LogFile,
-    told: &dyn Fn(&Copying<'_>),
-    take: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let (mut buf, mut at) = (AlignedBuf::zeroed(BLOCK), 0_u64);
-    for crc in &file.blocks {
-        let count = usize::try_from(file.len.saturating_sub(at)).unwrap_or(BLOCK).min(BLOCK);
-        let block = buf.as_mut_slice().get_mut(..count.next_multiple_of(4096)).unwrap_or_default();
-        read_full(from, at, block, count).map_err(|cause| unread(&file.stored, cause))?;
-        if crc32c::crc32c(block.get(..count).unwrap_or_default()) != *crc {
-            let what = format!("the backup is damaged: {} bytes from {at} on", count);
-            return Err(Error::new(ErrorKind::Corrupt, what)
-                .file(&file.stored)
-                .advise("use another backup, or another copy of this one"));
-        }
-        take(at, block)?;
-        at = at.saturating_add(wide(count));
-        told(&Copying { name: &file.name, done: at, len: file.len });
-    }
-    Ok(())
-}
-
-/// The checksums of a file that lies in the backup already.
-pub(super) fn sums(
-    name: &str,
-    stored: &str,
-    kind: FileKind,
-    file: &dyn LogFile,
-    told: &dyn Fn(&Copying<'_>),
-) -> Result<BackupFile> {
-    let len = file.len().map_err(|cause| unread(stored, cause))?;
-    let mut sums = Vec::new();
-    let (mut buf, mut at) = (AlignedBuf::zeroed(BLOCK), 0_u64);
-    while at < len {
-        let count = usize::try_from(len.saturating_sub(at)).unwrap_or(BLOCK).min(BLOCK);
-        let block = buf.as_mut_slice().get_mut(..count.next_multiple_of(4096)).unwrap_or_default();
-        read_full(file, at, block, count).map_err(|cause| unread(stored, cause))?;
-        sums.push(crc32c::crc32c(block.get(..count).unwrap_or_default()));
-        at = at.saturating_add(wide(count));
-        told(&Copying { name, done: at, len });
-    }
-    Ok(BackupFile { kind, name: name.to_owned(), stored: stored.to_owned(), len, blocks: sums })
-}
-
-fn stored(sink: &dyn Disk, file: &BackupFile) -> Result<Arc<dyn LogFile>> {
-    sink.open(&file.stored).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => Error::new(ErrorKind::Missing, "a file of the backup is gone")
-            .file(&file.stored)
-            .advise("use another backup, or another copy of this one"),
-        _ => unread(&file.stored, cause),
-    })
-}
-
-/// Reads a whole backup and compares its checksums. Writes nothing.
+/// Puts a backup back, that with this number or the newest: the log into `disk`, an empty
+/// directory, and each file of an object where `target` says. The log is then opened as after a
+/// crash: redo from the recovery point, what was in flight is backed out, what was in doubt is in
+/// doubt.
 ///
 /// # Errors
 ///
-/// As [`Manifest::read`]; [`ErrorKind::Missing`] or [`ErrorKind::Corrupt`] with the file's name.
-pub fn verify_backup(sink: &dyn Disk, told: &dyn Fn(&Copying<'_>)) -> Result<Manifest> {
-    let manifest = Manifest::read(sink)?;
-    for file in &manifest.files {
-        blocks(file, &*stored(sink, file)?, told, &mut |_, _| Ok(()))?;
-    }
-    Ok(manifest)
-}
-
-/// Puts a backup back: the log into `disk`, an empty directory, and each file of an object where
-/// `target` says. The log is then opened as after a crash: redo from the recovery point, what was
-/// in flight is backed out, what was in doubt is in doubt.
-///
-/// # Errors
-///
-/// As [`verify_backup`]; [`ErrorKind::Invalid`] if the directory is not empty; what a disk says.
-/// Then the directory opens as no log, and says why.
+/// As [`verify_backup`](super::verify_backup); [`ErrorKind::Invalid`] if the directory is not
+/// empty; what a disk says. Then the directory opens as no log, and says why.
 ///
 /// # Crash
 ///
 /// The directory opens as no log, and says why; or it is restored.
 pub fn restore(
-    sink: &dyn Disk,
+    sink: &dyn Sink,
+    id: Option<BackupId>,
     disk: &dyn Disk,
     target: &dyn Fn(&BackupFile) -> Result<Arc<dyn LogFile>>,
     told: &dyn Fn(&Copying<'_>),
-) -> Result<Manifest> {
-    let manifest = Manifest::read(sink)?;
+) -> Result<Plan> {
+    let (manifest, plan) = find(sink, id)?;
+    let root = super::Manifest::read(sink, plan.backup)?;
     empty(disk)?;
-    let mark = || -> io::Result<()> {
-        disk.create(RESTORING)?.sync()?;
-        disk.sync_dir()
+    let unwritten = |name: &str, cause| {
+        Error::io("what is restored cannot be written", cause)
+            .file(disk.path().unwrap_or_default().join(name))
+            .advise("empty the directory, make room, and begin again")
     };
-    mark().map_err(|cause| unwritten(disk, RESTORING, cause))?;
-    for file in &manifest.files {
-        let from = stored(sink, file)?;
-        let written = |cause| unwritten(disk, &file.name, cause);
-        let to = match file.kind {
-            FileKind::Log | FileKind::Extents => disk.create(&file.name).map_err(written)?,
-            FileKind::Object(_) => target(file)?,
-        };
-        blocks(file, &*from, told, &mut |at, block| {
-            // Not a byte more than the file had.
-            let rest = usize::try_from(file.len.saturating_sub(at)).unwrap_or(BLOCK);
-            let block = block.get(..rest.min(block.len())).unwrap_or_default();
-            to.write_at(at, &[block], false).map_err(written)
-        })?;
-        to.sync().map_err(written)?;
+    mark(disk).map_err(|cause| unwritten(RESTORING, cause))?;
+    for file in &plan.extents {
+        blocks(sink, &file.stored, (&file.name, &file.sums()), told, &mut |_, _| Ok(()))?;
     }
-    let over = || -> io::Result<()> {
-        disk.sync_dir()?;
-        disk.remove(RESTORING)?;
-        disk.sync_dir()
+    for file in &plan.objects {
+        put_back(sink, file, &*target(file)?, told)?;
+    }
+    let open = |name: &str| -> Result<Arc<dyn LogFile>> {
+        let stored = sink.open(name);
+        let stored = stored
+            .map_err(|cause| Error::io("a file of the backup cannot be read", cause).file(name))?;
+        Ok(Arc::new(AsFile(stored)))
     };
-    over().map_err(|cause| unwritten(disk, RESTORING, cause))?;
-    Ok(manifest)
+    let segment = |number: u64| -> Result<Option<Arc<dyn LogFile>>> {
+        let part = plan.log.iter().find(|part| part.piece.index.number == number);
+        let Some(index) = part.map(|part| &part.piece.index) else { return Ok(None) };
+        if index.compression != Compression::None {
+            return Err(Error::new(ErrorKind::Invalid, "a compressed segment cannot be read here")
+                .file(index.segment_name()));
+        }
+        open(&index.segment_name()).map(Some)
+    };
+    let extents = plan.extents.iter();
+    let extents = extents.map(|file| Ok((file.name.clone(), open(&file.stored)?)));
+    let parts = LogParts {
+        manifest: &root,
+        segments: &segment,
+        extents: extents.collect::<Result<_>>()?,
+        incarnation: plan.incarnation,
+    };
+    restore_log_to(&parts, disk, manifest.end, told)?;
+    Ok(plan)
+}
+
+/// A file of an object, to the byte.
+fn put_back(
+    sink: &dyn Sink,
+    file: &BackupFile,
+    to: &dyn LogFile,
+    told: &dyn Fn(&Copying<'_>),
+) -> Result<()> {
+    let unwritten = |cause| {
+        Error::io("a file cannot be put back", cause).file(&file.name).advise("begin again")
+    };
+    blocks(sink, &file.stored, (&file.name, &file.sums()), told, &mut |at, block| {
+        // Disks take whole units; what is too much is cut off at the end.
+        let mut whole = AlignedBuf::from(block);
+        whole.resize(block.len().next_multiple_of(siding_wal::disk::ALIGNMENT));
+        to.write_at(at, &[&whole], false).map_err(unwritten)
+    })?;
+    to.cut(file.len).map_err(unwritten)?;
+    to.sync().map_err(unwritten)
+}
+
+/// Something in a sink, as a file that is only read.
+struct AsFile(Box<dyn Stored>);
+
+impl fmt::Debug for AsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AsFile")
+    }
+}
+
+impl LogFile for AsFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn write_at(&self, _: u64, _: &[&[u8]], _: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn cut(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Marks a directory as one into which is restored.
+pub(crate) fn mark(disk: &dyn Disk) -> io::Result<()> {
+    match disk.create(RESTORING) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(RESTORING)?,
+        other => other?,
+    }
+    .sync()?;
+    disk.sync_dir()
+}
+
+/// Refuses a directory with anything in it but the mark of a restore.
+pub(crate) fn empty(disk: &dyn Disk) -> Result<()> {
+    let path = || disk.path().unwrap_or_default();
+    let names =
+        disk.list().map_err(|cause| Error::io("it cannot be listed", cause).file(path()))?;
+    match names.into_iter().find(|(name, _)| name != "lock" && name != RESTORING) {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(Error::new(ErrorKind::Invalid, format!("the directory holds `{name}`"))
+                .file(path())
+                .advise("name an empty directory, or one that does not exist"))
+        }
+    }
 }
 
 /// Refuses a directory in which a restore was broken off.

@@ -53,7 +53,12 @@ pub(crate) fn base(found: &mut Survey, note: Option<&RestoredNote>) -> Result<An
     let mut analysis = Analysis {
         repeats: identity.is_some_and(|id| id.discipline == Discipline::RepeatHistory),
         segment_size: identity.map_or(1, |id| id.segment_size.max(1)),
-        bounds: Bounds { oldest: found.oldest, ..Bounds::default() },
+        // What was put back beside a restored log holds all that was committed below.
+        bounds: Bounds {
+            oldest: found.oldest,
+            redo: note.map_or(Lsn::ZERO, |note| note.redo),
+            ..Bounds::default()
+        },
         restored: note.cloned(),
         ..Analysis::default()
     };

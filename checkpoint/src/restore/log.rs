@@ -109,11 +109,7 @@ pub fn restore_log_to(
     let segments = gather(parts, to)?;
     let place = find(parts, &segments, to)?;
     let written = |name: &str, cause| unwritten(disk, name, cause);
-    let mark = || -> io::Result<()> {
-        disk.create(RESTORING)?.sync()?;
-        disk.sync_dir()
-    };
-    mark().map_err(|cause| written(RESTORING, cause))?;
+    crate::backup::mark(disk).map_err(|cause| written(RESTORING, cause))?;
     let count = put_segments(&segments, &place, disk, told)?;
     for (name, file) in &parts.extents {
         let len = file.len().map_err(|cause| unread(name, cause))?;

@@ -12,5 +12,5 @@ pub use batch::Batch;
 pub use commits::Commits;
 pub use core::{COUNTER_BITS, Core, Draft, Placed, Verdict};
 pub use done::{Callback, Done, Outcome};
-pub use redo::{InProgress, Redo};
+pub use redo::{Held, InProgress, Redo};
 pub use writer::{Action, Class, Recent, Refusal, Start, Writer};

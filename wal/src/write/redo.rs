@@ -19,6 +19,23 @@ pub struct InProgress {
     pub lost: bool,
 }
 
+/// What a backup that runs holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The backup's number.
+    pub id: [u8; 16],
+    /// Its recovery point: redo stays at or below it.
+    pub point: Lsn,
+    /// Nothing from here on is trimmed.
+    pub trim: Lsn,
+    /// Where the log ended when it began.
+    pub began: Lsn,
+    /// Milliseconds since 1970 when it began.
+    pub began_ms: u64,
+    /// It is given up once so many bytes of log were written behind where it began.
+    pub most: Option<u64>,
+}
+
 /// What redo has to start from.
 #[derive(Clone, Debug, Default)]
 pub struct Redo {
@@ -29,8 +46,8 @@ pub struct Redo {
     by_object: BTreeMap<u16, BTreeSet<Lsn>>,
     /// Updates were registered in this open.
     guarded: bool,
-    /// Recovery points of backups that run, by a number.
-    holds: BTreeMap<u64, Lsn>,
+    /// Backups that run, by a number.
+    holds: BTreeMap<u64, Held>,
     next_hold: u64,
 }
 
@@ -39,20 +56,43 @@ impl Redo {
     /// point of a backup that runs.
     #[must_use]
     pub fn position(&self) -> Lsn {
-        let held = self.holds.values().min().copied().unwrap_or(Lsn::MAX);
+        let held = self.holds.values().map(|held| held.point).min().unwrap_or(Lsn::MAX);
         self.oldest(&[]).unwrap_or(Lsn::MAX).min(held).min(self.reported)
     }
 
-    /// A backup begins whose recovery point is `lsn`. Returns the number to let go by.
-    pub fn hold(&mut self, lsn: Lsn) -> u64 {
+    /// A backup begins. Returns the number to let go by.
+    pub fn hold(&mut self, held: Held) -> u64 {
         self.next_hold = self.next_hold.saturating_add(1);
-        self.holds.insert(self.next_hold, lsn);
+        self.holds.insert(self.next_hold, held);
         self.next_hold
     }
 
     /// The backup of this number is over.
     pub fn let_go(&mut self, hold: u64) {
         self.holds.remove(&hold);
+    }
+
+    /// Gives up the backups for which too much was written, with the log ending at `end`.
+    pub fn give_up(&mut self, end: Lsn) {
+        let few = |held: &Held| held.most.is_none_or(|most| end.since(held.began) <= most);
+        self.holds.retain(|_, held| few(held));
+    }
+
+    /// Whether the backup of this number is neither over nor given up.
+    #[must_use]
+    pub fn holds(&self, hold: u64) -> bool {
+        self.holds.contains_key(&hold)
+    }
+
+    /// The backups that run.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
+        self.holds.values()
+    }
+
+    /// Nothing from here on may be trimmed, for the backups that run; [`Lsn::MAX`] if none does.
+    #[must_use]
+    pub fn held_trim(&self) -> Lsn {
+        self.holds.values().map(|held| held.trim).min().unwrap_or(Lsn::MAX)
     }
 
     /// Whether a backup runs.
@@ -157,6 +197,31 @@ mod tests {
         redo.done(Lsn::new(200));
         assert_eq!(redo.position(), Lsn::new(300));
         assert_eq!(redo.recovery_point(&[7], Lsn::new(500)), Lsn::new(500));
+    }
+
+    #[test]
+    fn a_backup_holds_until_it_is_over_or_given_up() {
+        let mut redo = Redo::default();
+        redo.report(Lsn::new(400));
+        let held = Held {
+            id: [1; 16],
+            point: Lsn::new(300),
+            trim: Lsn::new(200),
+            began: Lsn::new(500),
+            began_ms: 0,
+            most: Some(100),
+        };
+        let one = redo.hold(held);
+        let other =
+            redo.hold(Held { point: Lsn::new(350), trim: Lsn::new(250), most: None, ..held });
+        assert_eq!((redo.position(), redo.held_trim()), (Lsn::new(300), Lsn::new(200)));
+        redo.give_up(Lsn::new(600));
+        assert!(redo.holds(one) && redo.holds(other));
+        redo.give_up(Lsn::new(601));
+        assert!(!redo.holds(one) && redo.holds(other) && redo.is_held());
+        assert_eq!((redo.position(), redo.held_trim()), (Lsn::new(350), Lsn::new(250)));
+        redo.let_go(other);
+        assert_eq!((redo.position(), redo.held_trim()), (Lsn::new(400), Lsn::MAX));
     }
 
     proptest! {
