@@ -285,6 +285,7 @@ fn put_pin(lines: &mut String, pin: &Pin) {
         PinKind::Update => "update",
         PinKind::Commits => "commits",
         PinKind::Backup => "backup",
+        PinKind::Archive => "archive",
     };
     let effect = pin.effect.as_ref();
     put(

@@ -52,6 +52,11 @@ impl Inner {
         Ok(log)
     }
 
+    /// Threads that end with the log.
+    pub(crate) fn add_threads(&self, threads: Vec<JoinHandle<()>>) {
+        self.threads().extend(threads);
+    }
+
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }

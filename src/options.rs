@@ -135,6 +135,15 @@ impl Options {
         self
     }
 
+    /// Whether this log is archived: from the open on nothing is trimmed before
+    /// [`Log::archive_to`](crate::Log::archive_to) has begun and has seen what the archive has.
+    /// Without it what is trimmed in between may be a gap.
+    #[must_use]
+    pub fn archived(mut self, archived: bool) -> Self {
+        self.config.archived = archived;
+        self
+    }
+
     /// Whether units that hold the log are moved to the secondary log by themselves. The default
     /// is yes; [`Log::fork`](crate::Log::fork) moves one in any case.
     #[must_use]

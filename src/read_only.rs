@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct ReadOnly(siding_checkpoint::ReadOnly);
+pub struct ReadOnly(pub(crate) siding_checkpoint::ReadOnly);
 
 /// The directory of a secondary log, to be read.
 pub(crate) fn open_secondary(path: &Path) -> Result<Arc<dyn Disk>> {

@@ -30,7 +30,8 @@ const CLOCKS: [&str; 3] =
     ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "cli/src/demo/process.rs"];
 
 /// The files that start threads: drivers, and the conformance suites, which are tests to be called.
-const THREADS: [&str; 9] = [
+const THREADS: [&str; 10] = [
+    "checkpoint/src/archive/run.rs",
     "checkpoint/src/sink/conformance.rs",
     "checkpoint/src/threads.rs",
     "cli/src/bench/commit.rs",

@@ -1,5 +1,6 @@
 //! The engine: a stream with keypoints, trimming and the background work around it.
 
+use crate::archive::Archiving;
 use crate::directories::Directories;
 use crate::forking::Forking;
 use crate::keeper::Keeper;
@@ -53,6 +54,7 @@ pub struct Engine {
     directories: Mutex<Directories>,
     restored: Noted,
     pub(crate) forking: Forking,
+    pub(crate) archiving: Archiving,
 }
 
 impl std::fmt::Debug for Engine {
@@ -88,6 +90,7 @@ impl Engine {
             directories: Mutex::new(Directories::new(opened.directories, first)),
             restored: Noted::new(opened.restored),
             forking: Forking::new(opened.pool, config.forks),
+            archiving: Archiving::new(config.archived, config.max_log_bytes),
             stream: opened.stream,
             report: opened.report,
             keeper: Mutex::new(keeper),

@@ -1,7 +1,8 @@
 //! When background work is due. Pure: time and positions in, one task out.
 //!
 //! MARK: with traffic at most one a second; without, one a second after the last record that is
-//! more than a MARK, then every minute. Keypoint: by bytes, or by time if anything was logged.
+//! more than a MARK, then every minute, or every second while an archiver runs. Keypoint: by
+//! bytes, or by time if anything was logged.
 
 use siding_wal::Lsn;
 
@@ -36,6 +37,8 @@ pub(crate) struct Keeper {
     mark: (u64, Lsn),
     /// The last time a mark carried.
     mark_time: u64,
+    /// Between marks of an idle log.
+    idle_ms: u64,
 }
 
 impl Keeper {
@@ -56,6 +59,7 @@ impl Keeper {
             taken: Lsn::ZERO,
             mark: (now, content),
             mark_time,
+            idle_ms: IDLE_MARK_MS,
         }
     }
 
@@ -88,7 +92,7 @@ impl Keeper {
     /// Whether a mark is due, keypoint or not.
     pub(crate) fn mark_due(&self, now: u64, content: Lsn) -> bool {
         let quiet = content <= self.mark.1;
-        let wait = if quiet { IDLE_MARK_MS } else { MARK_MS };
+        let wait = if quiet { self.idle_ms } else { MARK_MS };
         now.saturating_sub(self.mark.0) >= wait
     }
 
@@ -111,6 +115,11 @@ impl Keeper {
         self.mark_time
     }
 
+    /// An archiver runs: idle or not, what time it was is known to the second.
+    pub(crate) fn mark_each_second(&mut self) {
+        self.idle_ms = MARK_MS;
+    }
+
     pub(crate) fn worth_a_keypoint(&self, end: Lsn) -> bool {
         end.since(self.keypoint.1) > CLOSE_BYTES
     }
@@ -128,6 +137,9 @@ mod tests {
         keeper.marked(1_000, Lsn::new(20));
         assert_eq!(keeper.due(60_999, Lsn::new(30), Lsn::new(20)), None);
         assert_eq!(keeper.due(61_000, Lsn::new(30), Lsn::new(20)), Some(Task::Mark));
+        keeper.mark_each_second();
+        assert_eq!(keeper.due(1_999, Lsn::new(30), Lsn::new(20)), None);
+        assert_eq!(keeper.due(2_000, Lsn::new(30), Lsn::new(20)), Some(Task::Mark));
     }
 
     #[test]

@@ -25,8 +25,10 @@ mod upkeep;
 mod verify;
 
 pub use archive::{
-    ArchivedExtents, Compression, Indexer, Inventory, Joint, LabelAt, MarkAt, Name, SUM_BLOCK,
-    SegmentIndex, Summing, Sums, Written, extent_name, name_of, read_index, segment_stem,
+    ArchiveOptions, ArchiveStatus, ArchivedExtents, Compression, Fault, Indexer, Inventory, Job,
+    Joint, LabelAt, Local, MarkAt, Name, Outgoing, SUM_BLOCK, SegmentIndex, Shipped, Shipping,
+    Standing, Summing, Sums, Tried, Written, archive_log, extent_name, gaps_of, name_of,
+    put_extents, read_index, read_segment, segment_stem,
 };
 pub use backup::{
     BackupFile, BackupOptions, Copying, DEFAULT_RATE, FileKind, Manifest, ObjectFile, RESTORING,

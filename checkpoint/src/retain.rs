@@ -25,6 +25,8 @@ pub enum PinKind {
     Update,
     /// Committed units at or above the redo position, whose records lie further back.
     Commits,
+    /// An archive that does not have it yet.
+    Archive,
     /// A backup that runs.
     Backup,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) commits_need: Lsn,
     /// Behind the last record.
     pub(crate) end: Lsn,
+    /// The oldest position that an archive needs, or [`Lsn::MAX`].
+    pub(crate) archive: Lsn,
     /// Milliseconds since 1970.
     pub(crate) wall_ms: u64,
 }
@@ -73,12 +77,14 @@ impl Facts<'_> {
         let low = self.units.low().map_or(Lsn::MAX, |(low, _)| low);
         let low = if seeded!(TrimForgetsUnits) { Lsn::MAX } else { low };
         let commits = if seeded!(TrimForgetsCommits) { Lsn::MAX } else { self.commits_need };
-        self.bounds.keypoint_begin.min(self.bounds.redo).min(low).min(commits)
+        let needed = self.bounds.keypoint_begin.min(self.bounds.redo).min(self.archive);
+        needed.min(low).min(commits)
     }
 
     /// How far trimming could go if no unit held anything.
     pub(crate) fn free_below(&self) -> Lsn {
-        self.bounds.keypoint_begin.min(self.bounds.redo).min(self.commits_need)
+        let needed = self.bounds.keypoint_begin.min(self.bounds.redo).min(self.archive);
+        needed.min(self.commits_need)
     }
 
     /// Every pin, the one that holds most first.
@@ -167,7 +173,8 @@ impl Engine {
         let core = self.stream().core();
         let redo = core.redo.position();
         let need = if core.repeats_history() { Lsn::MAX } else { core.commits.need(redo) };
-        core.writer.end().min(redo).min(need)
+        let end = core.writer.end();
+        end.min(redo).min(need).min(self.archiving.pin(end))
     }
 
     /// Whether a keypoint taken now would let a segment go.
@@ -176,6 +183,7 @@ impl Engine {
         let core = self.stream().core();
         let redo = core.redo.position();
         let mut point = redo.min(core.units.low().map_or(Lsn::MAX, |(low, _)| low));
+        point = point.min(self.archiving.pin(core.writer.end()));
         point = point.min(core.redo.held_trim());
         if !core.repeats_history() {
             point = point.min(core.commits.need(redo));
@@ -188,6 +196,7 @@ impl Engine {
     pub fn why_retained(&self) -> Vec<Pin> {
         let mut pins = self.with_facts(|facts| facts.pins());
         pins.extend(self.updates());
+        pins.extend(self.archive_pin());
         pins.extend(self.backups());
         pins.sort_by_key(|pin| (pin.lsn, pin.unit));
         if pins.iter().any(|pin| pin.kind == PinKind::Unit) {
@@ -276,7 +285,8 @@ impl Engine {
         let commits_need =
             if core.repeats_history() { Lsn::MAX } else { core.commits.need(bounds.redo) };
         let end = core.writer.end();
-        ask(&Facts { units: &core.units, bounds, commits_need, end, wall_ms })
+        let archive = self.archiving.pin(end);
+        ask(&Facts { units: &core.units, bounds, commits_need, end, archive, wall_ms })
     }
 }
 

@@ -43,6 +43,7 @@ impl Drop for Keypointing<'_> {
 impl Upkeep for Engine {
     fn wake(&self) {
         self.wake_keeper();
+        self.archiving.wake();
     }
 
     fn catch_up(&self) {
@@ -148,6 +149,7 @@ impl Engine {
         self.keep(now);
         self.fork_due(Why::Now);
         self.compact_due();
+        self.archive_due();
         let _ = self.trim();
         // Last: what was just trimmed is used again, and no file need be made.
         while self.stream().needs_preparing() && self.stream().prepare_step(true).is_ok() {}

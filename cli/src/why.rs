@@ -73,6 +73,7 @@ impl Held {
             PinKind::Redo => "redo",
             PinKind::Update => "update",
             PinKind::Commits => "commits",
+            PinKind::Archive => "archive",
             PinKind::Backup => "backup",
         };
         Self {

@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod index;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
+mod ship;
 #[path = "../support/mod.rs"]
 mod support;

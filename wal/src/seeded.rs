@@ -110,6 +110,12 @@ pub enum Bug {
     LateForkDropsEntry,
     /// A keypoint that was taken behind the backup's end counts in a restored log.
     LateKeypointBelieved,
+    /// What is being shipped is not pinned any more.
+    PinBeforeShipped,
+    /// The index of a segment is put before the segment.
+    IndexBeforeSegment,
+    /// Nobody looks whether what the archive has joins what the log has.
+    GapNotNoticed,
 }
 
 impl Bug {
@@ -135,6 +141,10 @@ impl Bug {
         Self::LateForkDropsEntry,
         Self::LateKeypointBelieved,
     ];
+
+    /// Those of the archive; `tests/archive/` finds them.
+    pub const OF_ARCHIVE: [Self; 3] =
+        [Self::PinBeforeShipped, Self::IndexBeforeSegment, Self::GapNotNoticed];
 
     /// Every other bug.
     pub const ALL: [Self; 36] = [

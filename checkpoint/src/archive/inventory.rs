@@ -4,6 +4,7 @@ use super::index::{Compression, SegmentIndex};
 use super::names::{Name, extent_name, name_of};
 use crate::backup::Manifest;
 use crate::sink::{Sink, read_whole};
+use siding_wal::format::LogId;
 use siding_wal::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,6 +18,8 @@ const MAX_MANIFEST: u64 = 256 << 20;
 /// An extent file up to a length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedExtents {
+    /// Which log it is of.
+    pub log_id: LogId,
     /// The file's number.
     pub number: u64,
     /// Bytes of it, before they were compressed.
@@ -29,7 +32,7 @@ impl ArchivedExtents {
     /// Its name in the sink.
     #[must_use]
     pub fn name(&self) -> String {
-        extent_name(self.number, self.len, self.compression)
+        extent_name(&self.log_id, self.number, self.len, self.compression)
     }
 }
 
@@ -83,8 +86,8 @@ impl Inventory {
                     stems.entry(stem).or_default().push(compression);
                 }
                 Name::Index(stem) => drop(indexed.insert(stem)),
-                Name::Extents(number, len, compression) => {
-                    found.extents.push(ArchivedExtents { number, len, compression });
+                Name::Extents(log_id, number, len, compression) => {
+                    found.extents.push(ArchivedExtents { log_id, number, len, compression });
                 }
                 Name::Manifest(name) => found.manifest(sink, name),
                 Name::OfBackup(id) => of_backups.push((id, name)),
@@ -107,7 +110,7 @@ impl Inventory {
         };
         found.unfinished.extend(stems.into_iter().flat_map(names));
         found.orphans(of_backups);
-        found.extents.sort_by_key(|it| (it.number, it.len));
+        found.extents.sort_by_key(|it| (it.log_id, it.number, it.len));
         found.segments.sort_by_key(|it| (it.number, it.end(), it.highest()));
         found.backups.sort_by_key(|(name, it)| (it.end, name.clone()));
         Ok(found)
@@ -154,13 +157,14 @@ impl Inventory {
         }
         let longer = self.extents.iter().skip(1).chain(std::iter::once(&NO_EXTENTS));
         let pairs = self.extents.iter().zip(longer).enumerate();
-        let extents = pairs.filter(|(_, (one, next))| one.number == next.number);
+        let extents =
+            pairs.filter(|(_, (one, next))| (one.log_id, one.number) == (next.log_id, next.number));
         (segments, extents.map(|(at, _)| at).collect())
     }
 }
 
 const NO_EXTENTS: ArchivedExtents =
-    ArchivedExtents { number: u64::MAX, len: 0, compression: Compression::None };
+    ArchivedExtents { log_id: [0; 16], number: u64::MAX, len: 0, compression: Compression::None };
 
 /// Reads the index of a segment.
 ///

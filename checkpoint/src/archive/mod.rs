@@ -7,10 +7,21 @@
 mod index;
 mod inventory;
 mod names;
+mod pack;
+mod put;
+mod run;
 mod scan;
+mod ship;
+mod work;
 
 pub use index::{Compression, Joint, LabelAt, MarkAt, SUM_BLOCK, SegmentIndex, Sums, Written};
 pub(crate) use inventory::read_manifest;
 pub use inventory::{ArchivedExtents, Inventory, read_index};
 pub use names::{Name, extent_name, name_of, segment_stem};
+pub use pack::read_segment;
+pub use put::{Fault, Outgoing, Tried, put_extents};
+pub use run::ArchiveStatus;
+pub(crate) use run::Archiving;
 pub use scan::{Indexer, Summing};
+pub use ship::{ArchiveOptions, Job, Local, Shipped, Shipping, Standing, gaps_of};
+pub use work::archive_log;

@@ -1,6 +1,7 @@
 //! The names of an archive's files in a sink. Pure.
 
 use super::index::Compression;
+use siding_wal::format::LogId;
 
 /// The name of a segment in a sink, without what it ends with.
 #[must_use]
@@ -8,10 +9,11 @@ pub fn segment_stem(number: u64, incarnation: u32, digest: u32) -> String {
     format!("log-{number:016x}-{incarnation:08x}-{digest:08x}")
 }
 
-/// The name of an extent file in a sink, up to `len` bytes of it.
+/// The name of an extent file of a log in a sink, up to `len` bytes of it.
 #[must_use]
-pub fn extent_name(number: u64, len: u64, compression: Compression) -> String {
-    format!("extents-{number:016x}-{len}.ext{}", compression.suffix())
+pub fn extent_name(log_id: &LogId, number: u64, len: u64, compression: Compression) -> String {
+    let log: String = log_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("extents-{log}-{number:016x}-{len}.ext{}", compression.suffix())
 }
 
 /// What a name in a sink says.
@@ -21,8 +23,9 @@ pub enum Name {
     Segment(String, Compression),
     /// The index of a segment: its stem.
     Index(String),
-    /// An extent file: its number, its bytes before they were compressed, how it is stored.
-    Extents(u64, u64, Compression),
+    /// An extent file: its log, its number, its bytes before they were compressed, how it is
+    /// stored.
+    Extents(LogId, u64, u64, Compression),
     /// The manifest of a backup.
     Manifest(String),
     /// Another file of a backup.
@@ -35,6 +38,12 @@ fn hex(text: &str, digits: usize) -> Option<u64> {
     let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let sound = text.len() == digits && lower;
     sound.then(|| u64::from_str_radix(text, 16).ok())?
+}
+
+fn log_id(text: &str) -> Option<LogId> {
+    let (front, back) = text.split_at_checked(16)?;
+    let number = |half: &str| hex(half, 16).map(u64::to_be_bytes);
+    <[u8; 16]>::try_from([number(front)?, number(back)?].concat()).ok()
 }
 
 fn stored<'a>(name: &'a str, kind: &str) -> Option<(&'a str, Compression)> {
@@ -74,13 +83,12 @@ pub fn name_of(name: &str) -> Name {
         return Name::Segment(stem.to_owned(), compression);
     }
     let extents = stored(name, ".ext").and_then(|(stem, compression)| {
-        let (number, len) = stem.strip_prefix("extents-")?.split_once('-')?;
+        let (log, rest) = stem.strip_prefix("extents-")?.split_once('-')?;
+        let (number, len) = rest.split_once('-')?;
+        let log = log_id(log)?;
         let (number, len) = (hex(number, 16)?, len.parse().ok()?);
-        (extent_name(number, len, compression) == name).then_some(Name::Extents(
-            number,
-            len,
-            compression,
-        ))
+        let sound = extent_name(&log, number, len, compression) == name;
+        sound.then_some(Name::Extents(log, number, len, compression))
     });
     extents.unwrap_or(Name::Other)
 }
@@ -95,8 +103,9 @@ mod tests {
         for compression in [Compression::None, Compression::Zstd] {
             let name = format!("{stem}.seg{}", compression.suffix());
             assert_eq!(name_of(&name), Name::Segment(stem.clone(), compression));
-            let name = extent_name(7, 4096, compression);
-            assert_eq!(name_of(&name), Name::Extents(7, 4096, compression));
+            let log = *b"0123456789abcdef";
+            let name = extent_name(&log, 7, 4096, compression);
+            assert_eq!(name_of(&name), Name::Extents(log, 7, 4096, compression));
         }
         assert_eq!(name_of(&format!("{stem}.index")), Name::Index(stem));
         let id = "0123456789abcdef0123456789abcdef";
@@ -110,8 +119,9 @@ mod tests {
             "log-000000000000001F-00000003-00000abc.seg",
             "log-000000000000001f-00000003-00000abc.seg.gz",
             "log-000000000000001f-00000003-00000abc-1.index",
-            "extents-0000000000000007-04096.ext",
-            "extents-0000000000000007-+4096.ext",
+            "extents-0000000000000007-4096.ext",
+            "extents-0123456789abcdef0123456789abcdef-0000000000000007-04096.ext",
+            "extents-0123456789abcdef0123456789abcdef-0000000000000007-+4096.ext",
             "backup-0123.manifest",
             "backup-0123456789abcdef0123456789abcdefx",
             "manifest",

@@ -57,6 +57,8 @@ pub struct Config {
     pub secondary: Option<Arc<dyn Disk>>,
     /// Whether the log is opened though the extents that live units need are not there.
     pub secondary_lost: bool,
+    /// Whether the log will be archived: until an archiver runs nothing is trimmed.
+    pub archived: bool,
     /// The most that the secondary log's files may take together.
     pub max_secondary_bytes: Option<u64>,
     /// When units are moved.
@@ -87,6 +89,7 @@ impl Default for Config {
             max_log_bytes: None,
             secondary: None,
             secondary_lost: false,
+            archived: false,
             max_secondary_bytes: None,
             forks: ForkConfig::default(),
             discipline: None,

@@ -119,6 +119,10 @@ impl ReadOnly {
         Ok(())
     }
 
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     pub(crate) fn survey(&self) -> &Survey {
         &self.view.found
     }
@@ -233,6 +237,7 @@ impl ReadOnly {
             bounds: seen.bounds,
             commits_need: seen.pinned_by_commits(),
             end: self.view.end,
+            archive: Lsn::MAX,
             wall_ms: self.clock.wall_ms(),
         }
     }
