@@ -62,6 +62,41 @@ fn every_call_fails_once_and_for_ever() {
     nothing_is_found(|it| it.sweep(seed()).choices(Choices::few()).io_errors(&faults));
 }
 
+/// Signals, calls that take half a minute, and writes that land after their error.
+#[test]
+fn calls_are_interrupted_or_late() {
+    // There another thread's work is done by this one, which cannot wait for itself.
+    let alone = |it: &Scenario| it.name == "filled_in_steps";
+    for fault in [Fault::Eintr, Fault::Stall, Fault::Late] {
+        nothing_is_found(|it| match fault == Fault::Stall && alone(&it) {
+            true => Report { deterministic: true, ..Report::default() },
+            false => it.sweep(seed()).choices(Choices::few()).io_errors(&[fault]),
+        });
+    }
+}
+
+/// Where the power went there is garbage, a whole write unit of it. Not where the first segment of
+/// a log is made: then there is none yet, and the open says so.
+#[test]
+fn a_write_leaves_garbage_where_the_power_goes() {
+    let choices = Choices { shorn: 4, random: 0, tears: 0, each_max: 0, ..Choices::default() };
+    for unit in [512, 4096] {
+        nothing_is_found(|it| match it.name == "first_open" {
+            true => Report { deterministic: true, ..Report::default() },
+            false => it.write_unit(unit).sweep(seed()).choices(choices.clone()).power_cuts(),
+        });
+    }
+}
+
+/// Mapped files are written in whole folios (fact M17).
+#[test]
+fn power_goes_while_folios_are_written() {
+    nothing_is_found(|it| {
+        let it = it.write_unit(4096).mapped(64 << 10);
+        it.sweep(seed()).choices(Choices::few()).power_cuts()
+    });
+}
+
 /// Large logs, with several batches that wait for one sync, on direct I/O alone.
 #[test]
 fn syncs_fail_in_every_way() {

@@ -214,7 +214,8 @@ fn each_pending_change_survives_alone_and_is_missing_alone() {
     file.write_at(0, &[&AlignedBuf::zeroed(20 * 512)], true).unwrap();
     start.sync_dir().unwrap();
     let sweep = |each_max| {
-        let choices = Choices { kill: false, random: 0, tears: 0, each_max, ghosts: false };
+        let choices =
+            Choices { kill: false, random: 0, tears: 0, shorn: 0, each_max, ghosts: false };
         Sweep::new("", start.clone(), scenario, |_, ()| Ok(())).choices(choices).power_cuts()
     };
     // After each cut another number is pending, and twenty at the end. One is all; of two, the

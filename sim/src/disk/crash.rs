@@ -1,8 +1,9 @@
 //! What a power cut leaves: the choice, and the disk that follows from it.
 
-use super::inode::Sectors;
+use super::blocks::index;
+use super::inode::{SECTOR, Sectors};
 use super::state::State;
-use super::survivors::Survivors;
+use super::survivors::{Shorn, Survivors};
 use crate::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,6 +25,10 @@ pub enum Crash {
     Random(u64),
     /// All, but one write (most often the last), which the seed tears at a sector.
     Tear(Torn, u64),
+    /// All, but one write (most often the last) stops at a place that the seed says: what comes
+    /// behind is old, and the write unit of the geometry that the power went in holds garbage,
+    /// what was durable in it too.
+    Shorn(u64),
 }
 
 /// What is left of a torn write.
@@ -71,6 +76,8 @@ pub(super) enum Item {
     Entry(usize),
     Size(usize, usize),
     Data(usize, usize),
+    /// A file was cut.
+    Cut(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +101,7 @@ impl State {
             items.extend(sizes.map(|(place, it)| (it.order, Item::Size(inode, place))));
             let data = file.writes.iter().enumerate();
             items.extend(data.map(|(place, it)| (it.order, Item::Data(inode, place))));
+            items.extend(file.cut.iter().map(|it| (it.order, Item::Cut(inode))));
         }
         items.sort_unstable();
         items.into_iter().map(|(_, item)| item).collect()
@@ -125,6 +133,12 @@ impl State {
                 let what = format!("{len} bytes at {} of {}", write.at, file.label);
                 Pending { kind: PendingKind::Data, what }
             }
+            Item::Cut(inode) => {
+                let file = self.inode(inode);
+                let to = file.cut.as_ref().map_or(0, |cut| cut.to);
+                let what = format!("the cut of {} to {to} bytes", file.label);
+                Pending { kind: PendingKind::Size, what }
+            }
         };
         self.items().into_iter().map(describe).collect()
     }
@@ -142,8 +156,19 @@ impl State {
             }
             Crash::Random(seed) => self.random(&items, seed),
             Crash::Tear(torn, seed) => self.tear(&items, torn, seed),
+            Crash::Shorn(seed) => self.tear(&items, Torn::Head, seed),
         };
-        self.settle(&items, &fates)
+        let mut survivors = self.settle(&items, &fates);
+        match choice {
+            Crash::DropAll => {}
+            Crash::Random(seed) if Rng::new(!seed).chance(1, 2) => {}
+            Crash::Shorn(seed) => {
+                survivors.shear(self.shear_place(&items, seed));
+                survivors.land_late();
+            }
+            _ => survivors.land_late(),
+        }
+        survivors
     }
 
     fn keep_only(&self, items: &[Item], place: usize) -> Vec<Fate> {
@@ -160,6 +185,7 @@ impl State {
                 let end = write.at + write.data.len() as u64;
                 (self.first_entry(inode), Some((inode, end)))
             }
+            Item::Cut(inode) => (self.first_entry(inode), None),
         };
         let mut entries = vec![false; self.directory.pending.len()];
         entry.into_iter().for_each(|place| entries[place] = true);
@@ -170,7 +196,7 @@ impl State {
                 // The growths up to the one that first reached as far.
                 Item::Size(inode, growth) => reach
                     .is_some_and(|(of, end)| inode == of && self.size_before(inode, growth) < end),
-                Item::Data(..) => false,
+                Item::Data(..) | Item::Cut(_) => false,
             };
             if needed {
                 *fate = Fate::Kept;
@@ -198,7 +224,7 @@ impl State {
         let eighths = [1, 4, 7][rng.index(3)];
         let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
         let fate = |item: &Item| match *item {
-            Item::Entry(_) => if_kept(rng.chance(eighths, 8)),
+            Item::Entry(_) | Item::Cut(_) => if_kept(rng.chance(eighths, 8)),
             Item::Size(inode, place) => {
                 // A size is one number: it has one of its values.
                 let count = self.inode(inode).growths.len();
@@ -214,7 +240,11 @@ impl State {
                     return if_kept(rng.chance(eighths, 8));
                 }
                 let mut part = Sectors::none(len);
-                (0..len).for_each(|sector| part.set(sector, rng.chance(eighths, 8)));
+                let grain = self.grain();
+                for first in (0..len).step_by(grain) {
+                    let kept = rng.chance(eighths, 8);
+                    (first..len.min(first + grain)).for_each(|sector| part.set(sector, kept));
+                }
                 Fate::Part(part)
             }
         };
@@ -225,12 +255,13 @@ impl State {
         let mut fates = vec![Fate::Kept; items.len()];
         let Some((place, len, at)) = self.tear_place(items, torn, seed) else { return fates };
         let mut part = Sectors::none(len);
+        let grain = self.grain();
         for sector in 0..len {
             let kept = match torn {
                 Torn::Head => sector < at,
                 Torn::Tail => sector >= at,
-                Torn::Hole => sector != at,
-                Torn::Lone => sector == at,
+                Torn::Hole => sector / grain != at / grain,
+                Torn::Lone => sector / grain == at / grain,
             };
             part.set(sector, kept);
         }
@@ -243,18 +274,54 @@ impl State {
         let mut rng = Rng::new(seed);
         let sectors = |item: &Item| match *item {
             Item::Data(inode, place) => self.inode(inode).writes[place].live.len(),
-            Item::Entry(_) | Item::Size(..) => 0,
+            Item::Entry(_) | Item::Size(..) | Item::Cut(_) => 0,
         };
+        let grain = self.grain();
         let long: Vec<usize> =
-            (0..items.len()).filter(|place| sectors(&items[*place]) > 1).collect();
+            (0..items.len()).filter(|place| sectors(&items[*place]) > grain).collect();
         let last = *long.last()?;
         let place = if rng.chance(3, 4) { last } else { long[rng.index(long.len())] };
         let len = sectors(&items[place]);
+        let grains = len.div_ceil(grain);
         let at = match torn {
-            Torn::Head | Torn::Tail => 1 + rng.index(len - 1),
-            Torn::Hole | Torn::Lone => rng.index(len),
+            Torn::Head | Torn::Tail => 1 + rng.index(grains - 1),
+            Torn::Hole | Torn::Lone => rng.index(grains),
         };
-        Some((place, len, at))
+        Some((place, len, at * grain))
+    }
+
+    /// How many sectors of ours the device writes whole or not at all. A write begins with a
+    /// whole one.
+    fn grain(&self) -> usize {
+        index(self.sector.into()) / SECTOR
+    }
+
+    /// The write unit that the power goes in: the one behind what was written, of the write that
+    /// [`Torn::Head`] tears; if all are too short, that of the last.
+    fn shear_place(&self, items: &[Item], seed: u64) -> Option<Shorn> {
+        let torn = self.tear_place(items, Torn::Head, seed);
+        let data = |item: &Item| match *item {
+            Item::Data(inode, write) => Some((inode, write)),
+            _ => None,
+        };
+        let (inode, write, sector) = match torn {
+            Some((place, _, at)) => {
+                let (inode, write) = data(&items[place])?;
+                (inode, write, at)
+            }
+            None => {
+                let (inode, write) = items.iter().rev().find_map(data)?;
+                (inode, write, 0)
+            }
+        };
+        let unit = u64::from(self.write_unit);
+        let at = self.inode(inode).writes[write].at + (sector * SECTOR) as u64;
+        Some(Shorn { inode, from: at - at % unit, to: at - at % unit + unit, seed })
+    }
+
+    pub(super) fn shorn(&self, seed: u64) -> Option<(String, u64)> {
+        let shorn = self.shear_place(&self.items(), seed)?;
+        Some((self.inode(shorn.inode).label.to_string(), shorn.from))
     }
 
     /// A choice in words: what of the pending changes it takes.
@@ -278,6 +345,13 @@ impl State {
                     };
                     let what = item(place);
                     format!("all pending survives, but of the sectors of {what} {part} {at}")
+                }
+            },
+            Crash::Shorn(seed) => match self.shear_place(&self.items(), seed) {
+                None => "all pending survives".to_owned(),
+                Some(Shorn { inode, from, to, .. }) => {
+                    let name = &self.inode(inode).label;
+                    format!("all pending survives, but {from} to {to} of {name} is garbage")
                 }
             },
         }

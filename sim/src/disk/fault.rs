@@ -19,23 +19,60 @@ pub enum Fault {
     Short,
     /// A write moves no bytes. Other calls do not know it.
     Zero,
+    /// A signal came first: the call did nothing.
+    Eintr,
+    /// The call takes [`STALL_MS`], and goes well then.
+    Stall,
+    /// A write is answered with an error, and lands some calls later for all that, over what was
+    /// written there meanwhile. Other calls do not know it.
+    Late,
+    /// A lie: a write that is answered well and never gets anywhere.
+    Lost,
+    /// A lie: a sync, or the flush of a durable write, that is answered well and did nothing.
+    Lying,
+    /// A lie: a write that is answered well and lands at another place, of this file or another.
+    Misdirected,
 }
 
+/// How long a stalled call takes.
+pub const STALL_MS: u64 = 30_000;
+
 impl Fault {
-    /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Eio, Self::Enospc, Self::Edquot, Self::Erofs, Self::Short, Self::Zero];
+    /// Those that are no lies: after each a log must keep every promise.
+    pub const ALL: [Self; 9] = [
+        Self::Eio,
+        Self::Enospc,
+        Self::Edquot,
+        Self::Erofs,
+        Self::Short,
+        Self::Zero,
+        Self::Eintr,
+        Self::Stall,
+        Self::Late,
+    ];
+
+    /// The lies: no log keeps what a disk threw away and called safe. It must not show anything
+    /// else in its place, nor lose in silence what something later vouches for.
+    pub const LIES: [Self; 3] = [Self::Lost, Self::Lying, Self::Misdirected];
 
     /// Whether a call of this kind can fail so.
     pub fn hits(self, op: Op) -> bool {
         match self {
-            Self::Eio | Self::Erofs => true,
+            Self::Eio | Self::Erofs | Self::Eintr | Self::Stall => true,
             Self::Enospc | Self::Edquot => !matches!(op, Op::Rename | Op::Remove),
-            Self::Short | Self::Zero => matches!(op, Op::Write | Op::DurableWrite),
+            Self::Short | Self::Zero | Self::Late | Self::Lost | Self::Misdirected => {
+                matches!(op, Op::Write | Op::DurableWrite)
+            }
+            Self::Lying => matches!(op, Op::DurableWrite | Op::Sync | Op::SyncDir),
         }
     }
 
-    /// The error a caller gets.
+    /// Whether the caller is told that all is well: in time, or wrongly.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::Stall | Self::Lost | Self::Lying | Self::Misdirected)
+    }
+
+    /// The error a caller gets, if it is told.
     pub fn error(self) -> io::Error {
         match self {
             // The numbers are the same on every Unix; this kind has no stable name.
@@ -44,6 +81,9 @@ impl Fault {
             Self::Edquot => io::ErrorKind::QuotaExceeded.into(),
             Self::Erofs => io::ErrorKind::ReadOnlyFilesystem.into(),
             Self::Short | Self::Zero => io::ErrorKind::WriteZero.into(),
+            Self::Eintr => io::ErrorKind::Interrupted.into(),
+            Self::Stall | Self::Late => io::ErrorKind::TimedOut.into(),
+            Self::Lost | Self::Lying | Self::Misdirected => io::Error::other("a lie is not told"),
         }
     }
 }

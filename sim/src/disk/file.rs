@@ -1,7 +1,7 @@
 //! The traits that the code under test sees.
 
 use super::SimDisk;
-use super::inode::{SECTOR, SECTOR_BYTES};
+use super::blocks::index;
 use super::state::State;
 use siding_wal::disk::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
 use std::fmt;
@@ -18,9 +18,10 @@ impl Disk for SimDisk {
     }
 
     fn geometry(&self) -> Geometry {
+        let state = self.state();
         Geometry {
-            write_unit: self.state().write_unit,
-            min_write_unit: SECTOR_BYTES,
+            write_unit: state.write_unit,
+            min_write_unit: state.sector,
             notes: vec!["a simulated disk".to_owned()],
         }
     }
@@ -129,12 +130,13 @@ impl LogFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, bufs: &[&[u8]], durable: bool) -> io::Result<()> {
-        bufs.iter().try_for_each(|buf| check_buf(buf))?;
+        let unit = index(self.state().sector.into());
+        bufs.iter().try_for_each(|buf| check_buf(buf, unit))?;
         let data: Arc<[u8]> = match bufs {
             [one] => Arc::from(*one),
             many => Arc::from(many.concat()),
         };
-        check_range(offset, data.len())?;
+        check_range(offset, data.len(), unit)?;
         if offset + data.len() as u64 > FILE_MAX && !data.is_empty() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -142,8 +144,9 @@ impl LogFile for SimFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        check_buf(buf)?;
-        check_range(offset, buf.len())?;
+        let unit = index(self.state().sector.into());
+        check_buf(buf, unit)?;
+        check_range(offset, buf.len(), unit)?;
         self.state().read(self.inode, offset, buf)
     }
 
@@ -165,17 +168,17 @@ fn check_name(name: &str) -> io::Result<()> {
 }
 
 /// As strict as direct I/O is on a real disk: a buffer must lie on a sector's boundary too.
-fn check_buf(buf: &[u8]) -> io::Result<()> {
-    let there = buf.is_empty() || buf.as_ptr().addr().is_multiple_of(SECTOR);
-    match there && buf.len().is_multiple_of(SECTOR) {
+fn check_buf(buf: &[u8], unit: usize) -> io::Result<()> {
+    let there = buf.is_empty() || buf.as_ptr().addr().is_multiple_of(unit);
+    match there && buf.len().is_multiple_of(unit) {
         true => Ok(()),
         false => Err(refuse("a buffer is not aligned, or no whole number of sectors")),
     }
 }
 
-fn check_range(offset: u64, len: usize) -> io::Result<()> {
+fn check_range(offset: u64, len: usize, unit: usize) -> io::Result<()> {
     let ends = offset.checked_add(len as u64).is_some_and(|end| i64::try_from(end).is_ok());
-    match ends && offset.is_multiple_of(SECTOR as u64) {
+    match ends && offset.is_multiple_of(unit as u64) {
         true => Ok(()),
         false => Err(refuse("the offset is no whole number of sectors, or beyond every file")),
     }

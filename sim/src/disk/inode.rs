@@ -94,6 +94,20 @@ pub enum FailedSync {
     Scattered,
     /// They are there; only the answer was an error (mode E).
     Kept,
+    /// As [`FailedSync::Lost`], but this call is answered well, and the next sync of the file
+    /// with the error (mode C).
+    ToldLate,
+    /// As [`FailedSync::Lost`], but nobody is told (mode D: the handle is newer than the loss).
+    Untold,
+}
+
+impl FailedSync {
+    /// Those whose caller is told: after each a log must keep every promise.
+    pub const TOLD: [Self; 4] = [Self::Lost, Self::Reverted, Self::Scattered, Self::Kept];
+
+    pub(super) fn is_told(self) -> bool {
+        Self::TOLD.contains(&self)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -108,8 +122,12 @@ pub(super) struct Inode {
     pub(super) device_len: u64,
     pub(super) writes: Vec<Write>,
     pub(super) growths: Vec<Growth>,
-    /// Its length was set, and no sync has covered that yet: a crash leaves the old one.
-    cut: bool,
+    /// Its length was set below that on the device, and no sync has covered that yet.
+    pub(super) cut: Option<Growth>,
+    /// What the device held before it was last written over: what a stale sector shows.
+    before: Blocks,
+    /// An error that the next sync is to be answered with.
+    pub(super) owed: bool,
     /// Sectors, by number, that the device cannot read until they are written again.
     pub(super) spoilt: BTreeSet<u64>,
 }
@@ -124,7 +142,9 @@ impl Inode {
             device_len: len,
             writes: Vec::new(),
             growths: Vec::new(),
-            cut: false,
+            cut: None,
+            before: Blocks::default(),
+            owed: false,
             spoilt: BTreeSet::new(),
         }
     }
@@ -160,10 +180,12 @@ impl Inode {
         if end > len {
             self.cached.write(len, &vec![0; index(end - len)]);
         }
-        if len > self.device_len {
+        if len < self.floor_len() {
+            self.cut = Some(Growth { order, to: len, lost: false });
+        } else if len > self.floor_len() {
             self.growths.push(Growth { order, to: len, lost: false });
         }
-        (self.len, self.cut) = (len, true);
+        self.len = len;
     }
 
     /// Takes a write that is on the device when the call returns, with what is needed to read it
@@ -173,16 +195,67 @@ impl Inode {
             return;
         }
         let end = at + data.len() as u64;
+        self.settle_cut();
         self.cached.write(at, data);
-        self.device.write(at, data);
+        self.write_device(at, data);
         self.heal(at, end);
         self.len = self.len.max(end);
         self.settle_len(end);
         self.supersede(at, end);
     }
 
+    /// What the size is without the pending growths.
+    fn floor_len(&self) -> u64 {
+        self.cut.as_ref().map_or(self.device_len, |cut| cut.to)
+    }
+
+    /// A pending cut is durable: what stood behind it is gone.
+    fn settle_cut(&mut self) {
+        let Some(cut) = self.cut.take_if(|cut| !cut.lost) else { return };
+        self.device.write(cut.to, &vec![0; index(self.device_len.saturating_sub(cut.to))]);
+        self.device_len = self.device_len.min(cut.to);
+    }
+
+    fn write_device(&mut self, at: u64, data: &[u8]) {
+        let mut old = vec![0; data.len()];
+        self.device.read(at, &mut old);
+        self.before.write(at, &old);
+        self.device.write(at, data);
+    }
+
+    /// What was written long ago lands now: on the device, and reads see it.
+    pub(super) fn land(&mut self, at: u64, data: &[u8]) {
+        self.cached.write(at, data);
+        self.write_device(at, data);
+        self.len = self.len.max(at + data.len() as u64);
+        self.device_len = self.device_len.max(at + data.len() as u64);
+    }
+
+    /// The sectors of a range are again as they were before they were last written over;
+    /// nothing if they do not all lie on the device.
+    pub(super) fn revert(&mut self, at: u64, len: u64) -> Option<()> {
+        let end = at.checked_add(len)?.next_multiple_of(SECTOR as u64).min(self.device_len);
+        let from = at - at % SECTOR as u64;
+        let mut old = vec![0; index(end.checked_sub(from)?)];
+        self.before.read(from, &mut old);
+        self.overwrite(from, &old)
+    }
+
+    /// Widens a write to whole pieces of `folio` bytes, as far as the file reaches with it: what
+    /// stands around it is written again as reads see it (fact M17).
+    pub(super) fn widen(&self, at: u64, data: &[u8], folio: u64) -> (u64, Arc<[u8]>) {
+        let end = at + data.len() as u64;
+        let from = at - at % folio;
+        let to = end.next_multiple_of(folio).min((self.len - self.len % SECTOR as u64).max(end));
+        let mut whole = vec![0; index(to - from)];
+        self.cached.read(from, &mut whole);
+        whole[index(at - from)..index(end - from)].copy_from_slice(data);
+        (from, whole.into())
+    }
+
     /// Makes everything durable that no failed sync has lost.
     pub(super) fn sync(&mut self) {
+        self.settle_cut();
         for write in std::mem::take(&mut self.writes) {
             if write.lost {
                 self.writes.push(write);
@@ -190,23 +263,23 @@ impl Inode {
             }
             for sector in write.live.iter() {
                 let (at, bytes) = write.sector(sector);
-                self.device.write(at, bytes);
+                self.write_device(at, bytes);
             }
             self.supersede(write.at, write.end());
             self.settle_len(write.end());
         }
         let grown = self.growths.iter().filter(|growth| !growth.lost).map(|growth| growth.to).max();
         self.settle_len(grown.unwrap_or(0));
-        if std::mem::take(&mut self.cut) && self.device_len > self.len {
-            self.device.write(self.len, &vec![0; index(self.device_len - self.len)]);
-            self.device_len = self.len;
-        }
     }
 
     /// A sync that was to cover everything fails.
     pub(super) fn fail_sync(&mut self, how: FailedSync, rng: &mut Rng) {
         match how {
-            FailedSync::Lost => self.lose(),
+            FailedSync::Lost | FailedSync::Untold => self.lose(),
+            FailedSync::ToldLate => {
+                self.lose();
+                self.owed = true;
+            }
             FailedSync::Scattered => {
                 self.lose();
                 self.evict(rng);
@@ -216,6 +289,7 @@ impl Inode {
                 self.len = self.device_len;
                 self.writes.clear();
                 self.growths.clear();
+                self.cut = None;
             }
             FailedSync::Kept => self.sync(),
         }
@@ -223,7 +297,7 @@ impl Inode {
 
     fn lose(&mut self) {
         self.writes.iter_mut().for_each(|write| write.lost = true);
-        self.growths.iter_mut().for_each(|growth| growth.lost = true);
+        self.growths.iter_mut().chain(&mut self.cut).for_each(|size| size.lost = true);
     }
 
     /// The page cache lets go of clean pages: what a failed sync lost now reads as it is, and
@@ -238,8 +312,12 @@ impl Inode {
             growth.lost = false;
             kept
         });
-        self.len = self.growths.iter().map(|growth| growth.to).fold(self.device_len, u64::max);
+        self.cut = self.cut.take().filter(|cut| !cut.lost || rng.chance(1, 2));
+        self.cut.iter_mut().for_each(|cut| cut.lost = false);
+        let floor = self.floor_len();
+        self.len = self.growths.iter().map(|growth| growth.to).fold(floor, u64::max);
         self.cached = self.device.clone();
+        self.cached.write(floor, &vec![0; index(self.device_len - floor)]);
         for write in &mut self.writes {
             let eighths = if write.lost { [0, 4, 8][rng.index(3)] } else { 8 };
             write.lost = false;

@@ -24,10 +24,16 @@
 //! ([`FailedSync::Lost`], fact M7). [`SimDisk::set_capacity`] makes the disk full,
 //! [`SimDisk::spoil`] makes sectors unreadable, [`SimDisk::overwrite`] rots them.
 //!
+//! A write may be answered with an error and land later ([`Fault::Late`]), or a call take its
+//! time ([`Fault::Stall`]). A disk may lie: writes that get nowhere or to another place, flushes
+//! that do nothing ([`Fault::LIES`]), syncs that tell late or nobody. [`SimDisk::revert`] shows
+//! stale sectors, [`SimDisk::flip_read`] flips a bit on its way. [`SimDisk::with_folio`] writes as
+//! a mapped file does, and [`Crash::Shorn`] leaves neither old nor new bytes where the power went.
+//!
 //! # What it does not know
 //!
-//! Mapped writes, syncs that report late or never (modes C, D), requests under way at a crash
-//! that land after it, calls that take their time. The lock leaves no file.
+//! Several directories: one that is missing, another's, or swapped with another. Late writes of a
+//! process land before the next one begins. The lock leaves no file.
 //!
 //! [`sync`]: siding_wal::disk::LogFile::sync
 //! [`sync_dir`]: siding_wal::disk::Disk::sync_dir
@@ -35,6 +41,7 @@
 mod blocks;
 mod crash;
 mod directory;
+mod failing;
 mod fault;
 mod file;
 mod inode;
@@ -42,12 +49,12 @@ mod state;
 mod survivors;
 
 pub use crash::{Crash, Pending, PendingKind, Torn};
-pub use fault::{Call, Fault, Lasts, Op};
+pub use fault::{Call, Fault, Lasts, Op, STALL_MS};
 pub use inode::FailedSync;
 
-use crate::Rng;
+use crate::{Clock, Rng};
 use inode::SECTOR;
-use state::{Life, State};
+use state::State;
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
@@ -92,6 +99,40 @@ impl SimDisk {
         self
     }
 
+    /// The same disk on a device whose sectors have so many bytes, 512 or more: writes tear
+    /// between them alone, and anything but whole ones is refused.
+    ///
+    /// # Panics
+    ///
+    /// If it is not a power of two from 512 on.
+    #[must_use]
+    pub fn with_sector(self, bytes: u32) -> Self {
+        assert!(bytes.is_power_of_two() && bytes >= 512, "{bytes} is no sector");
+        let mut state = self.state();
+        state.sector = bytes;
+        state.write_unit = state.write_unit.max(bytes);
+        drop(state);
+        self
+    }
+
+    /// The same disk with files that are mapped: a write is one of the whole pieces of so many
+    /// bytes that it touches, with what stands around it (fact M17).
+    ///
+    /// # Panics
+    ///
+    /// If it is not a power of two from 4096 on.
+    #[must_use]
+    pub fn with_folio(self, bytes: u64) -> Self {
+        assert!(bytes.is_power_of_two() && bytes >= 4096, "{bytes} is no folio");
+        self.state().folio = Some(bytes);
+        self
+    }
+
+    /// Calls that take their time move this clock, until the process ends.
+    pub fn set_clock(&self, clock: &Clock) {
+        self.state().life.clock = Some(clock.clone());
+    }
+
     fn from_state(state: State) -> Self {
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -109,7 +150,7 @@ impl SimDisk {
     #[must_use]
     pub fn fork(&self) -> Self {
         let mut state = self.state().clone();
-        state.life = Life::default();
+        state.next_life();
         state.directory.forgive();
         Self::from_state(state)
     }
@@ -121,7 +162,7 @@ impl SimDisk {
     pub fn fork_evicted(&self, seed: u64) -> Self {
         let mut state = self.state().clone();
         let mut rng = Rng::new(seed);
-        state.life = Life::default();
+        state.next_life();
         state.directory.evict(&mut rng);
         state.inodes.iter_mut().for_each(|file| file.evict(&mut rng));
         Self::from_state(state)
@@ -151,6 +192,12 @@ impl SimDisk {
     /// A choice in words, as it would be now.
     pub fn describe(&self, choice: Crash) -> String {
         self.state().describe(choice)
+    }
+
+    /// The file, and where in it, that [`Crash::Shorn`] would leave garbage in; none if nothing is
+    /// being written.
+    pub fn shorn(&self, seed: u64) -> Option<(String, u64)> {
+        self.state().shorn(seed)
     }
 
     /// What is pending, oldest first.
@@ -183,6 +230,12 @@ impl SimDisk {
     /// Makes the read with this number fail, or all from it on; reads count apart, from 0 on.
     pub fn fail_read(&self, read: u64, lasts: Lasts) {
         self.state().life.read_faults.push((read, lasts));
+    }
+
+    /// Makes the read with this number come back with one bit wrong, once: what `bit` counts from
+    /// the first byte on, around the end.
+    pub fn flip_read(&self, read: u64, bit: u64) {
+        self.state().life.read_flips.push((read, bit));
     }
 
     /// Says what a failed sync does.
@@ -223,6 +276,18 @@ impl SimDisk {
             .ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
+    /// Takes sectors of a range back to what they were before they were last written over: a
+    /// write that the device forgot, or an old copy it shows. Not a call.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such file, `InvalidInput` if not all of the range is durable.
+    pub fn revert(&self, name: &str, at: u64, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.open(name)?;
+        state.inode_mut(inode).revert(at, len).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
     /// What reads of a file see. Not a call, and not subject to any fault.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();
@@ -245,6 +310,11 @@ impl SimDisk {
     /// How many calls and reads were made to fail; a cut is one.
     pub fn troubles(&self) -> u64 {
         self.state().life.troubles
+    }
+
+    /// How many calls were made to take their time; they are no troubles.
+    pub fn stalls(&self) -> u64 {
+        self.state().life.stalls
     }
 
     /// How many calls changed something, or were to.

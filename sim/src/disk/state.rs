@@ -2,10 +2,10 @@
 
 use super::blocks::{Blocks, index};
 use super::directory::{Change, Directory};
-use super::fault::{Call, Fault, Lasts, Op};
-use super::inode::{FailedSync, Inode, SECTOR};
-use crate::Rng;
+use super::fault::{Call, Fault, Lasts, Op, STALL_MS};
+use super::inode::{FailedSync, Inode, SECTOR, SECTOR_BYTES};
 use crate::rng::{fold, fold_bytes};
+use crate::{Clock, Rng};
 use std::io;
 use std::sync::Arc;
 
@@ -13,6 +13,10 @@ use std::sync::Arc;
 pub(super) struct State {
     pub(super) seed: u64,
     pub(super) write_unit: u32,
+    /// What the device writes whole or not at all, in bytes.
+    pub(super) sector: u32,
+    /// Writes go in whole pieces of so many bytes, as those of a mapped file do.
+    pub(super) folio: Option<u64>,
     pub(super) capacity: Option<u64>,
     pub(super) failed_sync: FailedSync,
     pub(super) directory: Directory,
@@ -32,9 +36,25 @@ pub(super) struct Life {
     pub(super) cut: Option<u64>,
     pub(super) off: bool,
     pub(super) troubles: u64,
+    pub(super) stalls: u64,
     pub(super) faults: Vec<(u64, Fault, Lasts)>,
     pub(super) read_faults: Vec<(u64, Lasts)>,
+    /// Reads whose answer has one bit wrong, and which.
+    pub(super) read_flips: Vec<(u64, u64)>,
+    /// Writes that were answered with an error and land yet.
+    pub(super) late: Vec<Late>,
+    /// What a call that takes its time moves.
+    pub(super) clock: Option<Clock>,
     pub(super) locked: bool,
+}
+
+/// A write that lands when so many calls were made.
+#[derive(Clone, Debug)]
+pub(super) struct Late {
+    pub(super) due: u64,
+    pub(super) inode: usize,
+    pub(super) at: u64,
+    pub(super) data: Arc<[u8]>,
 }
 
 /// What happens to a call.
@@ -55,6 +75,8 @@ impl State {
         Self {
             seed,
             write_unit: 512,
+            sector: SECTOR_BYTES,
+            folio: None,
             capacity: None,
             failed_sync: FailedSync::Lost,
             directory: Directory::default(),
@@ -71,6 +93,7 @@ impl State {
     /// Counts the call and says what becomes of it.
     fn enter(&mut self, call: Call, digest: u64) -> Turn {
         let now = self.life.calls.len() as u64;
+        self.land(|late| late.due <= now);
         let parts = [call.op as u64, call.at, call.len, digest];
         let named = fold_bytes(self.life.trace_hash, call.name.as_bytes());
         self.life.trace_hash = parts.into_iter().fold(named, fold);
@@ -85,12 +108,35 @@ impl State {
         let hit =
             |(at, fault, lasts): &&(u64, Fault, Lasts)| lasts.covers(*at, now) && fault.hits(op);
         let Some((_, fault, _)) = self.life.faults.iter().find(hit) else { return Turn::Done };
+        let fault = *fault;
+        if fault == Fault::Stall {
+            self.life.clock.iter().for_each(|clock| clock.advance(STALL_MS));
+            self.life.stalls += 1;
+            return Turn::Done;
+        }
         self.life.troubles += 1;
-        Turn::Fails(*fault)
+        Turn::Fails(fault)
+    }
+
+    /// Lets late writes land that are due.
+    fn land(&mut self, is_due: impl Fn(&Late) -> bool) {
+        let (due, later) = std::mem::take(&mut self.life.late).into_iter().partition(is_due);
+        self.life.late = later;
+        let due: Vec<Late> = due;
+        for late in due {
+            self.inode_mut(late.inode).land(late.at, &late.data);
+        }
+    }
+
+    /// A process ends when nothing is under way any more, and another begins.
+    pub(super) fn next_life(&mut self) {
+        self.land(|_| true);
+        self.inodes.iter_mut().for_each(|file| file.owed = false);
+        self.life = Life::default();
     }
 
     /// Chance for the call under way: its own, whatever came before it.
-    fn chance(&self) -> Rng {
+    pub(super) fn chance(&self) -> Rng {
         Rng::new(fold(self.seed, self.life.calls.len() as u64))
     }
 
@@ -178,6 +224,8 @@ impl State {
         match self.enter(call, 0) {
             Turn::Done => self.directory.sync(),
             Turn::Cut => return Err(power_is_off()),
+            Turn::Fails(Fault::Lying) => {}
+            Turn::Fails(Fault::Eintr) => return Err(Fault::Eintr.error()),
             Turn::Fails(fault) => {
                 self.directory.fail_sync();
                 return Err(fault.error());
@@ -191,15 +239,18 @@ impl State {
         let name = Arc::clone(&self.inode(inode).label);
         let turn = self.enter(Call { op: Op::Sync, name, to: None, at: 0, len: 0 }, 0);
         let (how, mut rng) = (self.failed_sync, self.chance());
+        let owed = std::mem::take(&mut self.inode_mut(inode).owed);
         match turn {
             Turn::Done => self.inode_mut(inode).sync(),
             Turn::Cut => return Err(power_is_off()),
+            Turn::Fails(Fault::Lying) => {}
+            Turn::Fails(Fault::Eintr) => return Err(Fault::Eintr.error()),
             Turn::Fails(fault) => {
                 self.inode_mut(inode).fail_sync(how, &mut rng);
-                return Err(fault.error());
+                return if how.is_told() { Err(fault.error()) } else { Ok(()) };
             }
         }
-        Ok(())
+        if owed { Err(Fault::Eio.error()) } else { Ok(()) }
     }
 
     pub(super) fn cut(&mut self, inode: usize, len: u64) -> io::Result<()> {
@@ -230,11 +281,18 @@ impl State {
         let call = Call { op, name, to: None, at, len: data.len() as u64 };
         let turn = self.enter(call, fold_bytes(0, &data));
         if let Turn::Fails(fault) = turn {
-            self.fail_write(inode, at, &data, durable, fault);
-            return Err(fault.error());
+            return self.fail_write(inode, at, data, durable, fault);
         }
         let order = self.order;
         let room = self.room(inode, at, data.len());
+        let (at, data, room) = match self.folio {
+            Some(folio) if room == data.len() => {
+                let (at, data) = self.inode(inode).widen(at, &data, folio);
+                let room = data.len();
+                (at, data, room)
+            }
+            _ => (at, data, room),
+        };
         let file = self.inode_mut(inode);
         match turn {
             _ if room < data.len() => file.write(order, at, Arc::from(&data[..room]), false),
@@ -243,27 +301,6 @@ impl State {
         }
         self.check_power()?;
         if room < data.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-
-    /// What a failed write leaves: some first sectors, and nobody knows whether for good.
-    fn fail_write(&mut self, inode: usize, at: u64, data: &[u8], durable: bool, fault: Fault) {
-        let sectors = data.len() / SECTOR;
-        let mut rng = self.chance();
-        let moved = match fault {
-            Fault::Zero | Fault::Erofs => 0,
-            Fault::Short => rng.index(sectors).max(usize::from(sectors > 1)),
-            Fault::Eio | Fault::Enospc | Fault::Edquot => rng.index(sectors + 1),
-        };
-        let (order, how) = (self.order, self.failed_sync);
-        let known = matches!(fault, Fault::Short | Fault::Zero | Fault::Erofs);
-        let file = self.inode_mut(inode);
-        file.write(order, at, Arc::from(&data[..moved * SECTOR]), !known);
-        if durable && !known {
-            // The error may have been the flush's: then it is as a failed sync.
-            file.fail_sync(how, &mut rng);
-        } else if how == FailedSync::Scattered {
-            file.evict(&mut rng);
-        }
     }
 
     /// Reads, counting the call.
@@ -275,7 +312,15 @@ impl State {
             self.life.troubles += 1;
             return Err(Fault::Eio.error());
         }
-        self.inode(inode).read(at, buf).ok_or_else(|| Fault::Eio.error())
+        let count = self.inode(inode).read(at, buf).ok_or_else(|| Fault::Eio.error())?;
+        let flips = self.life.read_flips.iter().filter(|(read, _)| *read == now);
+        for (_, bit) in flips.copied().collect::<Vec<_>>() {
+            if let Some(byte) = buf[..count].get_mut(index(bit / 8) % count.max(1)) {
+                *byte ^= 1 << (bit % 8);
+                self.life.troubles += 1;
+            }
+        }
+        Ok(count)
     }
 
     pub(super) fn free_bytes(&self) -> Option<u64> {

@@ -315,7 +315,9 @@ fn partly(session: &mut Session) -> Result<()> {
     let units = session.log()?.units();
     let unit = units.iter().find(|unit| unit.unit == busy.id);
     let partly = unit.is_some_and(|unit| unit.moves > 0 && unit.floor.is_some());
-    Trouble::unless(partly || session.disk().troubles() > 0, || {
+    // Whoever waited for the disk half a minute is not busy.
+    let disturbed = session.disk().troubles() + session.disk().stalls() > 0;
+    Trouble::unless(partly || disturbed, || {
         format!("a busy unit is not moved in parts: {unit:?}")
     })?;
     session.kill();

@@ -34,6 +34,7 @@ pub struct Scenario {
     pub name: &'static str,
     setup: Setup,
     write_unit: u32,
+    folio: Option<u64>,
     failed_sync: FailedSync,
     before: Step,
     /// What survives of that.
@@ -74,7 +75,7 @@ impl Scenario {
             moves: true,
         };
         let (write_unit, failed_sync, survives) = (512, FailedSync::Lost, Crash::KeepAll);
-        Self { name, setup, write_unit, failed_sync, before, survives, run }
+        Self { name, setup, write_unit, folio: None, failed_sync, before, survives, run }
     }
 
     const fn relaxed(mut self) -> Self {
@@ -107,6 +108,12 @@ impl Scenario {
     #[must_use]
     pub fn write_unit(self, bytes: u32) -> Self {
         Self { write_unit: bytes, ..self }
+    }
+
+    /// The same on files that are mapped, in pieces of so many bytes.
+    #[must_use]
+    pub fn mapped(self, folio: u64) -> Self {
+        Self { folio: Some(folio), ..self }
     }
 
     /// The same on a disk whose syncs fail so.
@@ -166,7 +173,11 @@ impl Scenario {
 
     /// The disk it starts on, all durable, and what the log there was told.
     fn start(self, seed: u64) -> Result<(SimDisk, Model)> {
-        let disk = Arc::new(SimDisk::new(seed).with_write_unit(self.write_unit));
+        let disk = SimDisk::new(seed).with_write_unit(self.write_unit);
+        let disk = Arc::new(match self.folio {
+            Some(bytes) => disk.with_folio(bytes),
+            None => disk,
+        });
         disk.set_failed_sync(self.failed_sync);
         let model = Model::new(self.setup.discipline);
         let mut session = Session::new(Arc::clone(&disk), self.setup, model);

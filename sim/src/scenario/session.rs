@@ -86,6 +86,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(disk: Arc<SimDisk>, setup: Setup, model: Model) -> Self {
         let (plug, clock) = (Plug::new(&disk), Clock::new(1_700_000_000_000));
+        disk.set_clock(&clock);
         let (dropped, late) = Default::default();
         Self { disk, setup, clock, plug, log: None, dropped, late, model, watch: Watch::default() }
     }
@@ -238,6 +239,7 @@ impl Session {
     pub(super) fn power_cut(&mut self, survives: Crash) {
         self.kill();
         self.disk = Arc::new(self.disk.crash(survives));
+        self.disk.set_clock(&self.clock);
     }
 
     /// Closes the log cleanly.

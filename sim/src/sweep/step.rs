@@ -107,7 +107,7 @@ impl End {
             Self::Crash(Crash::KeepOnly(_)) => 2,
             Self::Crash(Crash::DropOnly(_)) => 3,
             Self::Crash(Crash::Random(_)) => 4,
-            Self::Crash(Crash::Tear(..)) => 5,
+            Self::Crash(Crash::Tear(..) | Crash::Shorn(_)) => 5,
             Self::Kill | Self::KillAndEvict(_) => 6,
         }
     }
@@ -153,19 +153,22 @@ pub struct Choices {
     pub random: u64,
     /// How many torn writes.
     pub tears: u64,
+    /// How many writes that leave a write unit of garbage where the power went; headers are
+    /// exempt.
+    pub shorn: u64,
 }
 
 impl Default for Choices {
     /// All dropped, all kept, each one kept, each one dropped, 8 random subsets, 4 tears, killed.
     fn default() -> Self {
-        Self { kill: true, ghosts: false, each_max: usize::MAX, random: 8, tears: 4 }
+        Self { kill: true, ghosts: false, each_max: usize::MAX, random: 8, tears: 4, shorn: 0 }
     }
 }
 
 impl Choices {
     /// All dropped, all kept, 2 random subsets, 1 tear, killed: for the inside of loops.
     pub fn few() -> Self {
-        Self { kill: true, ghosts: false, each_max: 0, random: 2, tears: 1 }
+        Self { kill: true, ghosts: false, each_max: 0, random: 2, tears: 1, shorn: 0 }
     }
 
     /// The ends to try on this disk.
@@ -179,6 +182,14 @@ impl Choices {
         let kinds = [Torn::Head, Torn::Tail, Torn::Hole, Torn::Lone];
         let tears = kinds.iter().cycle().zip(0..self.tears);
         choices.extend(tears.map(|(torn, _)| Crash::Tear(*torn, rng.next_u64())));
+        // The headers of segments and extent files are exempt: where one is garbage an open refuses
+        // it by name and loses nothing. The control file is not.
+        let header = |seed: &u64| {
+            let place = disk.shorn(*seed);
+            place.is_none_or(|(name, at)| at == 0 && name.contains('.'))
+        };
+        let shorn: Vec<u64> = (0..self.shorn).map(|_| rng.next_u64()).collect();
+        choices.extend(shorn.into_iter().filter(|seed| !header(seed)).map(Crash::Shorn));
         let mut ends: Vec<End> = choices.into_iter().map(End::Crash).collect();
         let failed = matches!(disturbance, Disturbance::Fail { .. });
         if self.kill && failed {
