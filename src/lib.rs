@@ -14,6 +14,7 @@ mod options;
 mod read_only;
 mod record;
 mod recovery;
+mod restore;
 mod ticket;
 mod unit;
 mod update;
@@ -28,6 +29,9 @@ pub use options::{Durability, Options};
 pub use read_only::ReadOnly;
 pub use record::{OwnedRecord, Record};
 pub use recovery::{InFlight, Recovery};
+pub use restore::{
+    Doubt, InDoubtPolicy, RestoreOptions, Restored, RolledForward, restore_object, restore_to,
+};
 pub use ticket::Ticket;
 pub use unit::{Savepoint, UnitOfWork};
 pub use update::Update;
@@ -39,7 +43,9 @@ pub use siding_checkpoint::{
     ExtentInfo, Finding, ForkEffect, Pin, PinKind, Positions, Progress, Rebuilt, Report,
     SegmentInfo, SegmentState, UnitInfo, Usage, Verification,
 };
-pub use siding_checkpoint::{LogParts, RestoredLog, restore_log_to};
+pub use siding_checkpoint::{
+    Given, LogParts, RestoredLog, Taken, UnitName, plan_before_commit, plan_restore, restore_log_to,
+};
 pub use siding_wal::disk::{Backend, Owner};
 pub use siding_wal::format::{Cause, ControlSlot, Discipline, Kind, UnitState};
 pub use siding_wal::read::{Identity, Row};

@@ -42,8 +42,9 @@ pub use open::{Config, ForkConfig, Opened, Progress, ProgressHandler, Report, op
 pub use reader::{ExtentInfo, ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
 pub use redo::{Committed, History};
 pub use restore::{
-    BackupId, Branch, Gap, Histories, LogParts, Part, Piece, Plan, Reachable, Refusal, RestoredLog,
-    Seen, Source, Target, Wanted, Why, plan, restore_log_to,
+    BackupId, Branch, Gap, Given, Histories, LogParts, Part, Piece, Plan, Reachable, Refusal,
+    RestoredLog, Seen, Source, Taken, Target, Targets, UnitName, Wanted, Why, plan,
+    plan_before_commit, plan_restore, restore as carry_out, restore_log_to,
 };
 pub use retain::{Pin, PinKind};
 pub use siding_fork::policy::Effect as ForkEffect;

@@ -9,9 +9,9 @@ use siding_wal::chain::Copies as _;
 use siding_wal::format::{
     Compensation, ControlSlot, Decision, DirectoryChunk, Discipline, EXTENT_FILE_HEADER_LEN,
     Extent, ExtentFileHeader, ExtentHead, ExtentPlace, ForkPayload, KeypointBegin, KeypointChunk,
-    KeypointEnd, MarkPayload, Packer, PreparePayload, RecordHeader, SPtr, Seed, SegmentHeader,
-    decode_record, extent_file_name, newest_slot, parse_extent_name, parse_segment_name,
-    segment_file_name,
+    KeypointEnd, MarkPayload, Packer, PreparePayload, RecordHeader, RestoredNote, SPtr, Seed,
+    SegmentHeader, decode_record, extent_file_name, label_of, label_payload, newest_slot,
+    parse_extent_name, parse_segment_name, segment_file_name,
 };
 use siding_wal::read::{Step, survey};
 
@@ -241,6 +241,12 @@ pub fn payloads(data: &[u8]) {
     seal::control(&mut sealed);
     seal::segment(&mut sealed);
     both_ways!(&sealed[..], ControlSlot);
+    let mut note = data.to_vec();
+    seal::note(&mut note);
+    both_ways!(&note[..], RestoredNote);
+    if let (Some(name), Ok(mark)) = (label_of(data), MarkPayload::decode(data)) {
+        assert_eq!(label_of(&label_payload(&mark, name)), Some(name));
+    }
     if let Ok(header) = SegmentHeader::decode(&sealed) {
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
     }

@@ -2,7 +2,7 @@
 
 use siding_wal::format::{
     BATCH_HEADER_LEN, CONTROL_LEN, CONTROL_SLOT_LEN, EXTENT_FILE_HEADER_LEN, EXTENT_HEAD_LEN,
-    ExtentPlace, HEADER_LEN, LogId,
+    ExtentPlace, HEADER_LEN, LogId, RESTORED_LEN,
 };
 
 const RECORD_HEADER_LEN: usize = 32;
@@ -32,6 +32,11 @@ pub(crate) fn control(bytes: &mut [u8]) {
     if let Some(second) = bytes.get_mut(CONTROL_LEN / 2..) {
         seal_front(second, CONTROL_SLOT_LEN - 4);
     }
+}
+
+/// The note of a restore.
+pub(crate) fn note(bytes: &mut [u8]) {
+    seal_front(bytes, RESTORED_LEN - 4);
 }
 
 /// The header of a segment.

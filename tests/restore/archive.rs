@@ -44,8 +44,13 @@ impl Archive {
         }
     }
 
-    /// A segment as a file.
-    pub(crate) fn file(&self, number: u64) -> Option<Arc<dyn LogFile>> {
+    /// A segment.
+    pub(crate) fn bytes(&self, number: u64) -> Option<Vec<u8>> {
+        self.0.get(&number).cloned()
+    }
+
+    /// The same as a file.
+    fn file(&self, number: u64) -> Option<Arc<dyn LogFile>> {
         let bytes = self.0.get(&number)?;
         let file = MemoryDisk::new().create(&segment_file_name(number)).unwrap();
         file.write_at(0, &[bytes], true).unwrap();

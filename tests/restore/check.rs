@@ -3,10 +3,11 @@
 use crate::archive::Archive;
 use crate::oracle::{Doubts, Pages, change, oracle};
 use crate::world::{File, PAGE, World, options};
-use siding::archive::DirectorySink;
 use siding::disk::{Disk, LogFile, MemoryDisk};
+use siding::sink::{DirectorySink, Sink as _, read_whole};
 use siding::{
-    BackupOptions, FileKind, Kind, LogParts, Lsn, Manifest, ObjectFile, Recovery, Result,
+    BackupOptions, FileKind, Given, Kind, LogParts, Lsn, Manifest, ObjectFile, Recovery, Result,
+    Taken,
 };
 use siding_sim::SimDisk;
 use std::io;
@@ -48,34 +49,40 @@ impl LogFile for Busy {
     }
 }
 
-/// A backup.
+/// A backup, in a sink of its own or in one that holds more.
 #[derive(Clone)]
 pub(crate) struct Backup {
-    pub(crate) sink: Arc<MemoryDisk>,
+    pub(crate) sink: DirectorySink,
     pub(crate) manifest: Manifest,
 }
 
 /// Takes a backup of a world while it works.
 pub(crate) fn back_up(world: World) -> Result<(World, Backup)> {
+    back_up_to(world, DirectorySink::new(Arc::new(MemoryDisk::new())))
+}
+
+/// The same, into a sink.
+pub(crate) fn back_up_to(world: World, sink: DirectorySink) -> Result<(World, Backup)> {
     let (log, file) = (world.log.clone(), world.file.0.clone());
     let world = Arc::new(Mutex::new(world));
     let busy = Arc::new(Busy(file, Arc::clone(&world)));
     let object = ObjectFile { object: 7, name: "pages".into(), file: busy.clone() };
-    let sink = Arc::new(MemoryDisk::new());
-    let into = DirectorySink::new(Arc::<MemoryDisk>::clone(&sink));
-    let manifest = log.backup_to(&into, &[object], &BackupOptions::new())?;
+    let manifest = log.backup_to(&sink, &[object], &BackupOptions::new().full_speed())?;
     drop((log, busy));
     let world = Arc::into_inner(world).unwrap().into_inner().unwrap();
     Ok((world, Backup { sink, manifest }))
 }
 
-fn read(sink: &MemoryDisk, stored: &str) -> Vec<u8> {
-    let file = sink.open(stored).unwrap();
-    let len = usize::try_from(file.len().unwrap()).unwrap();
-    let mut bytes = vec![0; len.next_multiple_of(4096)];
-    file.read_at(0, &mut bytes).unwrap();
-    bytes.truncate(len);
-    bytes
+/// What a sink holds under a name, in pieces.
+fn given<'a>(sink: &'a DirectorySink, stored: &'a str, piece: usize) -> Given<'a> {
+    let bytes = read_whole(&*sink.open(stored).unwrap(), 1 << 30).unwrap();
+    bytes_given(bytes, piece)
+}
+
+fn bytes_given<'a>(bytes: Vec<u8>, piece: usize) -> Given<'a> {
+    let len = bytes.len() as u64;
+    let give = move |take: &mut Taken<'_>| bytes.chunks(piece).try_for_each(take);
+    Given { len, give: Box::new(give) }
 }
 
 impl Backup {
@@ -94,23 +101,24 @@ impl Backup {
             manifest: &self.manifest,
             segments: &|number| {
                 assert!(number >= floor, "segment {number}, and the floor is in {floor}");
-                Ok(archive.file(number))
+                Some(bytes_given(archive.bytes(number)?, 7_000))
             },
             extents: extents
-                .map(|file| (file.name.clone(), self.sink.open(&file.stored).unwrap()))
+                .map(|file| (file.name.clone(), given(&self.sink, &file.stored, 5_000)))
                 .collect(),
             incarnation,
         };
-        let restored = siding::restore_log_to(&parts, disk, to, &|_| {})?;
+        let restored = siding::restore_log_to(parts, disk, to, &|_| {}, &mut || Ok(()))?;
         assert_eq!((restored.to, restored.recovery_point), (to, self.manifest.recovery_point));
         Ok(())
     }
 
     /// The pages as they were copied.
-    fn pages(&self) -> File {
+    pub(crate) fn pages(&self) -> File {
         let file = self.manifest.files.iter().find(|file| file.name == "pages").unwrap();
         let pages = File::new();
-        pages.0.write_at(0, &[&read(&self.sink, &file.stored)], true).unwrap();
+        let bytes = read_whole(&*self.sink.open(&file.stored).unwrap(), 1 << 30).unwrap();
+        pages.0.write_at(0, &[&bytes], true).unwrap();
         pages
     }
 }

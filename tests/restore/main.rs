@@ -3,10 +3,14 @@
 
 mod after;
 mod archive;
+mod branches;
 mod check;
+mod driver;
 mod labels;
+mod object;
 mod oracle;
 mod points;
+mod steps;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -150,6 +150,11 @@ impl World {
         }
     }
 
+    /// All that is pending goes into the file.
+    pub(crate) fn apply_all(&mut self) {
+        self.apply(self.pending.len());
+    }
+
     fn update(&mut self, which: usize) -> Result<()> {
         let page = self.rng.below(PAGES);
         let unit = self.live[which].0.id();

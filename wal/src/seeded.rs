@@ -116,6 +116,12 @@ pub enum Bug {
     IndexBeforeSegment,
     /// Nobody looks whether what the archive has joins what the log has.
     GapNotNoticed,
+    /// A restore does not say in the directory that it is under way.
+    RestoreUnmarked,
+    /// A restored log counts as whole before its units in doubt are decided as was asked.
+    MarkGoneTooEarly,
+    /// A restored log does not know of incarnations that other histories have.
+    RestoreForgetsOthers,
 }
 
 impl Bug {
@@ -134,12 +140,15 @@ impl Bug {
     ];
 
     /// Those of a restore to a later point; `tests/restore/` finds them.
-    pub const OF_RESTORE: [Self; 5] = [
+    pub const OF_RESTORE: [Self; 8] = [
         Self::HonourLateForks,
         Self::TargetBeforeStop,
         Self::NoteGoneTooEarly,
         Self::LateForkDropsEntry,
         Self::LateKeypointBelieved,
+        Self::RestoreUnmarked,
+        Self::MarkGoneTooEarly,
+        Self::RestoreForgetsOthers,
     ];
 
     /// Those of the archive; `tests/archive/` finds them.

@@ -24,8 +24,9 @@ mod verify;
 
 pub use manifest::{BackupFile, FileKind, Manifest, StopUnit};
 pub use options::{BackupOptions, DEFAULT_RATE};
+pub(crate) use restore::unfinished;
 pub use restore::{RESTORING, restore};
-pub(crate) use restore::{empty, mark, unfinished};
+pub(crate) use verify::blocks;
 pub use verify::verify_backup;
 
 use crate::archive::Joint;

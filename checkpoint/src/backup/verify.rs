@@ -7,7 +7,7 @@
 use super::Copying;
 use super::manifest::{BLOCK, BackupFile, Manifest};
 use crate::archive::{Compression, Indexer, Inventory, SegmentIndex, Sums};
-use crate::restore::{BackupId, Piece, Plan, Seen, Source, Target, Wanted, plan};
+use crate::restore::{BackupId, Plan, Target, Wanted, plan};
 use crate::sink::Sink;
 use siding_wal::format::wide;
 use siding_wal::{Error, ErrorKind, Result};
@@ -23,14 +23,9 @@ pub(super) fn find(sink: &dyn Sink, id: Option<BackupId>) -> Result<(Manifest, P
             None => return Err(none(sink, &found)),
         },
     };
-    let pieces = found.segments.into_iter();
-    let seen = Seen {
-        backups: found.backups.into_iter().map(|(_, manifest)| manifest).collect(),
-        pieces: pieces.map(|index| Piece { index, source: Source::Archive }).collect(),
-    };
     let wanted =
         Wanted { backup: Some(manifest.id), ..Wanted::from(Target::BackupEnd(Some(manifest.id))) };
-    let plan = plan(&seen, &wanted)?;
+    let plan = plan(&found.into(), &wanted)?;
     Ok((manifest, plan))
 }
 
@@ -45,7 +40,7 @@ fn none(sink: &dyn Sink, found: &Inventory) -> Error {
 }
 
 /// Reads something of `sums.len` bytes, gives each block to `take`, and compares the checksums.
-pub(super) fn blocks(
+pub(crate) fn blocks(
     sink: &dyn Sink,
     stored: &str,
     (name, sums): (&str, &Sums),
@@ -82,7 +77,7 @@ pub(super) fn blocks(
 }
 
 impl BackupFile {
-    pub(super) fn sums(&self) -> Sums {
+    pub(crate) fn sums(&self) -> Sums {
         Sums { len: self.len, blocks: self.blocks.clone() }
     }
 }

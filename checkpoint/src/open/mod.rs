@@ -53,6 +53,8 @@ pub struct Config {
     pub max_record: usize,
     /// The most that the log's files may take together.
     pub max_log_bytes: Option<u64>,
+    /// Whether a log is opened that a restore, of whom the caller is a part, has not finished.
+    pub restoring: bool,
     /// Where the secondary log lies; none: beside the main log.
     pub secondary: Option<Arc<dyn Disk>>,
     /// Whether the log is opened though the extents that live units need are not there.
@@ -87,6 +89,7 @@ impl Default for Config {
             ring_size: 32 << 20,
             max_record: 16 << 20,
             max_log_bytes: None,
+            restoring: false,
             secondary: None,
             secondary_lost: false,
             archived: false,
@@ -210,7 +213,9 @@ pub struct Opened {
 pub fn open(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, config: &Config) -> Result<Opened> {
     check(config, &**disk)?;
     let lock = disk.lock().map_err(|error| locked(&**disk, error))?;
-    unfinished(&**disk)?;
+    if !config.restoring {
+        unfinished(&**disk)?;
+    }
     let restored = restored::read(&**disk)?;
     let mut found = in_directory(survey(&**disk), &**disk)?;
     if found.is_empty() {

@@ -1,34 +1,51 @@
 //! A log put together from the log of a backup and log that was written behind it, up to a
 //! position.
 //!
-//! First the whole log from the backup's floor to the position is read and verified: a gap, damage
-//! or a position at which no record begins or ends refuses the restore before anything is written.
-//! Then:
+//! 1. The file `restoring`, durably. 2. The segments from the backup's floor to the position, and
+//!    the extents of the backup. 3. All of the log is read again, every batch and record verified,
+//!    and cut at the position. 4. Each file is synced. 5. The note `restored`. 6. A control file
+//!    that names the keypoint which stopped the backup. 7. The directory is synced. 8. What the
+//!    caller does with a log that nobody else can open yet. 9. The file of step 1 goes, durably.
 //!
-//! 1. The file `restoring`, durably. 2. The segments, the last one cut at the position, each
-//!    synced. 3. The extents of the backup, each synced. 4. The note `restored`, synced. 5. A
-//!    control file that names the keypoint which stopped the backup. 6. The directory is synced.
-//!    7. The file of step 1 goes, durably.
-//!
-//! Crash before 7 is over: the directory opens as no log, and says why. Behind it: as the log after
-//! a crash at the position, with an incarnation above all that were seen. Where the files come from
-//! is the caller's business.
+//! Crash before 9 is over, or an error: the directory opens as no log, and says why; the next
+//! restore into it begins anew. Behind it: as the log after a crash at the position, with an
+//! incarnation above all that were seen. Where the files come from is the caller's business.
 
 use super::cut::{self, Kept, Uncut};
 use super::note;
 use crate::backup::{Copying, Manifest, RESTORING};
-use siding_wal::disk::{AlignedBuf, Disk, LogFile};
+use siding_wal::disk::{ALIGNMENT, AlignedBuf, Disk, LogFile};
 use siding_wal::format::{
-    ControlSlot, HEADER_LEN, RestoredNote, SegmentHeader, segment_file_name, size, wide,
+    ControlSlot, HEADER_LEN, RestoredNote, SegmentHeader, parse_extent_name, parse_segment_name,
+    segment_file_name, size, wide,
 };
-use siding_wal::read::{Forward, Segment, Segments, Step};
+use siding_wal::read::{CONTROL_NAME, Forward, Segment, Segments, Step};
 use siding_wal::stream::{create_control, write_slot};
 use siding_wal::{Error, ErrorKind, Lsn, Result, seeded};
 use std::io;
-use std::sync::Arc;
 
-/// Bytes that are copied at once.
+/// Bytes that are written at once.
 const BLOCK: usize = 1 << 20;
+
+/// Takes the bytes of a file, piece by piece, from the first on.
+pub type Taken<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
+
+/// Hands on the bytes of a file.
+type Give<'a> = dyn FnOnce(&mut Taken<'_>) -> Result<()> + 'a;
+
+/// Gives the bytes of a file, and how many there will be.
+pub struct Given<'a> {
+    /// Bytes.
+    pub len: u64,
+    /// Hands them on.
+    pub give: Box<Give<'a>>,
+}
+
+impl std::fmt::Debug for Given<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Given").field("len", &self.len).finish_non_exhaustive()
+    }
+}
 
 /// What a log is put together from.
 pub struct LogParts<'a> {
@@ -36,9 +53,9 @@ pub struct LogParts<'a> {
     pub manifest: &'a Manifest,
     /// A segment by its number: from its start to the end of a batch at least, as one history.
     /// Asked for those from the backup's floor to the position, none below.
-    pub segments: &'a dyn Fn(u64) -> Result<Option<Arc<dyn LogFile>>>,
+    pub segments: &'a dyn Fn(u64) -> Option<Given<'a>>,
     /// The backup's extent files, by name.
-    pub extents: Vec<(String, Arc<dyn LogFile>)>,
+    pub extents: Vec<(String, Given<'a>)>,
     /// The highest incarnation seen anywhere: in the backup, the archive, what the log was.
     pub incarnation: u32,
 }
@@ -76,27 +93,30 @@ impl Place {
     }
 }
 
-/// Puts the log up to `to` together in `disk`, an empty directory. Then it opens as after a crash
-/// at that position.
+/// Puts the log up to `to` together in `disk`: an empty directory, or one in which a restore was
+/// broken off. Then it opens as after a crash at that position. `last` is called when all is there
+/// and nobody else can open it yet.
 ///
-/// Costs two reads of the log from the backup's floor to `to`, one of its extents, and a write of
-/// both.
+/// Costs one read of the log from the backup's floor to `to` and of its extents where they come
+/// from, a write of both, and a read of what was written of the log.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Invalid`] below the end of the backup, where no record begins or ends, or if the
-/// directory is not empty; [`ErrorKind::Missing`] if a segment is not there, or the log ends below
-/// `to`; what is wrong with what was read; what a disk says. What is refused before a byte was
-/// written leaves the directory empty; else it opens as no log, and says why.
+/// [`ErrorKind::Invalid`] below the end of the backup, or if the directory holds anything else;
+/// [`ErrorKind::Missing`] if a segment is not there: then nothing was written.
+/// [`ErrorKind::Invalid`] where no record begins or ends; [`ErrorKind::Missing`] if the log ends
+/// below `to`; what is wrong with what was read; what a disk says; what `last` says: then the
+/// directory opens as no log, and says why.
 ///
 /// # Crash
 ///
 /// The directory opens as no log, and says why; or all is restored.
 pub fn restore_log_to(
-    parts: &LogParts<'_>,
+    parts: LogParts<'_>,
     disk: &dyn Disk,
     to: Lsn,
     told: &dyn Fn(&Copying<'_>),
+    last: &mut dyn FnMut() -> Result<()>,
 ) -> Result<RestoredLog> {
     let manifest = parts.manifest;
     if to < manifest.end && !seeded!(TargetBeforeStop) {
@@ -105,95 +125,133 @@ pub fn restore_log_to(
             .at(to)
             .advise("use an older backup, or a position from there on"));
     }
-    crate::backup::empty(disk)?;
-    let segments = gather(parts, to)?;
-    let place = find(parts, &segments, to)?;
+    let given = gather(&parts, to)?;
+    let leftovers = leftovers(disk)?;
     let written = |name: &str, cause| unwritten(disk, name, cause);
-    crate::backup::mark(disk).map_err(|cause| written(RESTORING, cause))?;
-    let count = put_segments(&segments, &place, disk, told)?;
-    for (name, file) in &parts.extents {
-        let len = file.len().map_err(|cause| unread(name, cause))?;
-        let to = disk.create(name).map_err(|cause| written(name, cause))?;
-        let copy = Copy { name, from: &**file, to: &*to, disk };
-        copy.run(len, len, told)?;
-        to.sync().map_err(|cause| written(name, cause))?;
+    mark(disk).map_err(|cause| written(RESTORING, cause))?;
+    for name in &leftovers {
+        disk.remove(name).map_err(|cause| written(name, cause))?;
     }
+    let files = Files { disk, told };
+    let segments = files.put_segments(manifest, given)?;
+    for (name, given) in parts.extents {
+        let file = files.put(&name, given)?;
+        file.sync().map_err(|cause| written(&name, cause))?;
+    }
+    let place = find(manifest, &segments, to)?;
+    let count = files.cut(&segments, &place)?;
+    let own = manifest.control.incarnation;
+    let highest = if seeded!(RestoreForgetsOthers) { own } else { parts.incarnation };
+    let incarnation = highest.max(own);
     let note = RestoredNote {
         log_id: manifest.log_id,
         backup_id: manifest.id,
-        keypoint_begin: parts.manifest.control.keypoint_begin,
-        keypoint_end: parts.manifest.control.keypoint_end,
+        keypoint_begin: manifest.control.keypoint_begin,
+        keypoint_end: manifest.control.keypoint_end,
         target: place.end(),
         redo: manifest.recovery_point,
-        incarnation: parts.incarnation,
+        incarnation,
     };
     note::write(disk, &note).map_err(|cause| written(note::NAME, cause))?;
     let floor = segments.number_of(manifest.floor);
     let slot = ControlSlot {
         clean: false,
-        incarnation: parts.incarnation.max(parts.manifest.control.incarnation),
+        incarnation,
         oldest: segments.first_lsn(floor),
         durable: place.end(),
-        ..parts.manifest.control.clone()
+        ..manifest.control.clone()
     };
     write_slot(&*create_control(disk)?, &slot)?;
-    let over = || -> io::Result<()> {
-        disk.sync_dir()?;
-        disk.remove(RESTORING)?;
-        disk.sync_dir()
-    };
-    over().map_err(|cause| written(RESTORING, cause))?;
+    disk.sync_dir().map_err(|cause| written("", cause))?;
+    if seeded!(MarkGoneTooEarly) {
+        unmark(disk).map_err(|cause| written(RESTORING, cause))?;
+        last()?;
+    } else {
+        last()?;
+        unmark(disk).map_err(|cause| written(RESTORING, cause))?;
+    }
     let (end, recovery_point) = (place.end(), manifest.recovery_point);
     Ok(RestoredLog { to, end, segments: count, recovery_point })
 }
 
+/// Marks a directory as one into which is restored, durably.
+fn mark(disk: &dyn Disk) -> io::Result<()> {
+    if seeded!(RestoreUnmarked) {
+        return Ok(());
+    }
+    match disk.create(RESTORING) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(RESTORING)?,
+        other => other?,
+    }
+    .sync()?;
+    disk.sync_dir()
+}
+
+fn unmark(disk: &dyn Disk) -> io::Result<()> {
+    if seeded!(RestoreUnmarked) {
+        return disk.sync_dir();
+    }
+    disk.remove(RESTORING)?;
+    disk.sync_dir()
+}
+
+/// What a restore that was broken off has left.
+fn leftovers(disk: &dyn Disk) -> Result<Vec<String>> {
+    let path = || disk.path().unwrap_or_default();
+    let names = disk.list();
+    let names =
+        names.map_err(|cause| Error::io("the directory cannot be listed", cause).file(path()))?;
+    let names: Vec<String> =
+        names.into_iter().map(|(name, _)| name).filter(|name| name != "lock").collect();
+    let is_ours = |name: &str| {
+        matches!(name, CONTROL_NAME | RESTORING | note::NAME)
+            || parse_segment_name(name).is_some()
+            || parse_extent_name(name).is_some()
+    };
+    let broken_off = names.iter().any(|name| name == RESTORING);
+    match names.iter().find(|name| !broken_off || !is_ours(name)) {
+        None => Ok(names.into_iter().filter(|name| name != RESTORING).collect()),
+        Some(name) => Err(Error::new(ErrorKind::Invalid, format!("the directory holds `{name}`"))
+            .file(path())
+            .advise("name an empty directory, or one that does not exist")),
+    }
+}
+
 /// The segments from the backup's floor to `to`.
-fn gather(parts: &LogParts<'_>, to: Lsn) -> Result<Segments> {
-    let mut segments = Segments::new(parts.manifest.log_id, parts.manifest.control.segment_size);
+fn gather<'a>(parts: &LogParts<'a>, to: Lsn) -> Result<Vec<(u64, Given<'a>)>> {
+    let control = &parts.manifest.control;
+    let segments = Segments::new(parts.manifest.log_id, control.segment_size);
     let first = segments.number_of(parts.manifest.floor);
     let last = segments.number_of(Lsn::new(to.get().saturating_sub(1)));
+    let mut all = Vec::new();
     for number in first..=last {
-        let name = segment_file_name(number);
-        let Some(file) = (parts.segments)(number)? else {
+        let Some(given) = (parts.segments)(number) else {
             // To its start, or to where its first batch would stand, needs none of it.
             let start = segments.first_lsn(number);
-            if number == last && to.since(start) <= u64::from(parts.manifest.control.write_unit) {
+            if number == last && to.since(start) <= u64::from(control.write_unit) {
                 break;
             }
             let what =
                 format!("segment {number:016x} is needed, and is not there: gap from {start}");
             return Err(Error::new(ErrorKind::Missing, what)
                 .at(start)
-                .file(name)
+                .file(segment_file_name(number))
                 .advise("find the segment, or restore to a position below it"));
         };
-        let mut block = AlignedBuf::zeroed(4096);
-        read_full(&*file, 0, block.as_mut_slice(), HEADER_LEN)
-            .map_err(|cause| unread(&name, cause))?;
-        let header = SegmentHeader::decode(block.as_slice()).map_err(|_| {
-            Error::new(ErrorKind::Corrupt, "the header of a segment is damaged").file(&name)
-        })?;
-        let ours = header.log_id == parts.manifest.log_id
-            && header.number == number
-            && header.segment_size == parts.manifest.control.segment_size;
-        if !ours {
-            let what = "the segment is not of this log, or is another one";
-            return Err(Error::new(ErrorKind::ForeignFile, what).file(&name));
-        }
-        segments.insert(Segment { number, header, file });
+        all.push((number, given));
     }
-    Ok(segments)
+    Ok(all)
 }
 
 /// Reads the whole log, and finds where it is to be cut.
-fn find(parts: &LogParts<'_>, segments: &Segments, to: Lsn) -> Result<Place> {
+fn find(manifest: &Manifest, segments: &Segments, to: Lsn) -> Result<Place> {
     let no_boundary = || {
         let what = "no record begins or ends at the position";
         Error::new(ErrorKind::Invalid, what)
             .at(to)
             .advise("name a position that a commit, a label or `dump` gave")
     };
-    let mut scan = Forward::from_segment(segments, segments.number_of(parts.manifest.floor))?;
+    let mut scan = Forward::from_segment(segments, segments.number_of(manifest.floor))?;
     loop {
         let whole = scan.position();
         if whole == to {
@@ -204,8 +262,7 @@ fn find(parts: &LogParts<'_>, segments: &Segments, to: Lsn) -> Result<Place> {
             Step::Limit => return Err(no_boundary()),
             Step::End(verdict) => {
                 let start = segments.first_lsn(segments.number_of(to));
-                if whole <= start && to.since(start) <= u64::from(parts.manifest.control.write_unit)
-                {
+                if whole <= start && to.since(start) <= u64::from(manifest.control.write_unit) {
                     return Ok(Place { whole, kept: None });
                 }
                 return Err(verdict.refusal().unwrap_or_else(|| {
@@ -238,60 +295,133 @@ fn find(parts: &LogParts<'_>, segments: &Segments, to: Lsn) -> Result<Place> {
     }
 }
 
-/// Copies the segments up to the place, with zeros behind what is kept of each. Returns how many.
-fn put_segments(
-    segments: &Segments,
-    place: &Place,
-    disk: &dyn Disk,
-    told: &dyn Fn(&Copying<'_>),
-) -> Result<u64> {
-    let last = segments.number_of(Lsn::new(place.end().get().saturating_sub(1)));
-    let mut count = 0;
-    for segment in segments.iter().filter(|segment| segment.number <= last) {
-        let name = segment_file_name(segment.number);
-        let written = |cause| unwritten(disk, &name, cause);
-        let to = disk.create(&name).map_err(written)?;
-        let keep = match segments.kept_end_of(segment.number) {
-            Some(kept) if segment.number < last => kept,
-            _ => place.whole,
-        };
-        let copy = Copy { name: &name, from: &*segment.file, to: &*to, disk };
-        copy.run(segment.offset_of(keep), segments.size(), told)?;
-        if let Some(kept) = place.kept.as_ref().filter(|_| segment.number == last) {
-            let bytes = AlignedBuf::from(&kept.bytes[..]);
-            let offset = segment.offset_of(place.whole);
-            to.write_at(offset, &[bytes.as_slice()], false).map_err(written)?;
-        }
-        to.sync().map_err(written)?;
-        count += 1;
-    }
-    Ok(count)
-}
-
-/// A file on its way.
-struct Copy<'a> {
-    name: &'a str,
-    from: &'a dyn LogFile,
-    to: &'a dyn LogFile,
+/// The directory that is filled.
+struct Files<'a> {
     disk: &'a dyn Disk,
+    told: &'a dyn Fn(&Copying<'_>),
 }
 
-impl Copy<'_> {
-    /// Copies `keep` bytes, and zeros behind them up to `len`.
-    fn run(&self, keep: u64, len: u64, told: &dyn Fn(&Copying<'_>)) -> Result<()> {
-        let (mut buf, mut at) = (AlignedBuf::zeroed(BLOCK), 0);
-        while at < len {
-            let bytes = |count: u64| usize::try_from(count).unwrap_or(BLOCK).min(BLOCK);
-            let (count, want) = (bytes(len.saturating_sub(at)), bytes(keep.saturating_sub(at)));
-            let block = buf.as_mut_slice().get_mut(..count.next_multiple_of(4096));
-            let block = block.unwrap_or_default();
-            read_full(self.from, at, block, want).map_err(|cause| unread(self.name, cause))?;
-            let block = block.get(..count).unwrap_or_default();
-            let written = |cause| unwritten(self.disk, self.name, cause);
-            self.to.write_at(at, &[block], false).map_err(written)?;
-            at = at.saturating_add(wide(count));
-            told(&Copying { name: self.name, done: at, len });
+impl Files<'_> {
+    /// Writes a file as it is given.
+    fn put(&self, name: &str, given: Given<'_>) -> Result<std::sync::Arc<dyn LogFile>> {
+        let written = |cause| unwritten(self.disk, name, cause);
+        let file = self.disk.create(name).map_err(written)?;
+        let mut writing = Writing { file: &*file, buf: AlignedBuf::with_capacity(BLOCK), at: 0 };
+        (given.give)(&mut |bytes| {
+            writing.take(bytes).map_err(written)?;
+            (self.told)(&Copying { name, done: writing.done(), len: given.len });
+            Ok(())
+        })?;
+        let len = writing.done();
+        writing.flush().map_err(written)?;
+        if len != given.len {
+            let what = format!("{len} bytes came, and not {}", given.len);
+            return Err(Error::new(ErrorKind::Corrupt, what).file(name));
         }
+        file.cut(len).map_err(written)?;
+        Ok(file)
+    }
+
+    /// Segments, as long as segments are.
+    fn put_segments(&self, manifest: &Manifest, all: Vec<(u64, Given<'_>)>) -> Result<Segments> {
+        let size = manifest.control.segment_size;
+        let mut segments = Segments::new(manifest.log_id, size);
+        for (number, given) in all {
+            let name = segment_file_name(number);
+            let file = self.put(&name, given)?;
+            let mut block = AlignedBuf::zeroed(ALIGNMENT);
+            read_full(&*file, 0, block.as_mut_slice(), HEADER_LEN)
+                .map_err(|cause| unread(&name, cause))?;
+            let header = SegmentHeader::decode(block.as_slice()).map_err(|_| {
+                Error::new(ErrorKind::Corrupt, "the header of a segment is damaged").file(&name)
+            })?;
+            let ours = header.log_id == manifest.log_id
+                && header.number == number
+                && header.segment_size == size;
+            if !ours {
+                let what = "the segment is not of this log, or is another one";
+                return Err(Error::new(ErrorKind::ForeignFile, what).file(&name));
+            }
+            segments.insert(Segment { number, header, file });
+        }
+        Ok(segments)
+    }
+
+    /// Zeros from `from` up to `upto`.
+    fn blank(&self, name: &str, file: &dyn LogFile, from: u64, upto: u64) -> Result<()> {
+        let (zeros, mut at) = (AlignedBuf::zeroed(BLOCK), from);
+        while at < upto {
+            let count = usize::try_from(upto.saturating_sub(at)).unwrap_or(BLOCK).min(BLOCK);
+            let zeros = zeros.as_slice().get(..count).unwrap_or_default();
+            file.write_at(at, &[zeros], false)
+                .map_err(|cause| unwritten(self.disk, name, cause))?;
+            at = at.saturating_add(wide(count));
+        }
+        Ok(())
+    }
+
+    /// Ends each segment where its history goes on in the next, and the last one at the place.
+    /// Returns how many are left.
+    fn cut(&self, segments: &Segments, place: &Place) -> Result<u64> {
+        let last = segments.number_of(Lsn::new(place.end().get().saturating_sub(1)));
+        let mut count = 0;
+        for segment in segments.iter() {
+            let name = segment_file_name(segment.number);
+            let written = |cause| unwritten(self.disk, &name, cause);
+            if segment.number > last {
+                self.disk.remove(&name).map_err(written)?;
+                continue;
+            }
+            let keep = match segments.kept_end_of(segment.number) {
+                Some(kept) if segment.number < last => kept,
+                _ => place.whole,
+            };
+            self.blank(&name, &*segment.file, segment.offset_of(keep), segments.size())?;
+            if let Some(kept) = place.kept.as_ref().filter(|_| segment.number == last) {
+                let bytes = AlignedBuf::from(&kept.bytes[..]);
+                let offset = segment.offset_of(place.whole);
+                segment.file.write_at(offset, &[bytes.as_slice()], false).map_err(written)?;
+            }
+            segment.file.sync().map_err(written)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// A file that is being written, in whole blocks.
+struct Writing<'a> {
+    file: &'a dyn LogFile,
+    buf: AlignedBuf,
+    /// Bytes that are in the file.
+    at: u64,
+}
+
+impl Writing<'_> {
+    fn done(&self) -> u64 {
+        self.at.saturating_add(wide(self.buf.len()))
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let room = BLOCK.saturating_sub(self.buf.len()).min(bytes.len());
+            let (now, later) = bytes.split_at(room);
+            self.buf.extend_from_slice(now);
+            bytes = later;
+            if self.buf.len() == BLOCK {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Disks take whole units: what is too much is cut off later.
+    fn flush(&mut self) -> io::Result<()> {
+        let len = self.buf.len();
+        self.buf.resize(len.next_multiple_of(ALIGNMENT));
+        self.file.write_at(self.at, &[self.buf.as_slice()], false)?;
+        self.at = self.at.saturating_add(wide(len));
+        self.buf.clear();
         Ok(())
     }
 }
@@ -318,5 +448,5 @@ fn unread(name: &str, cause: io::Error) -> Error {
 fn unwritten(disk: &dyn Disk, name: &str, cause: io::Error) -> Error {
     Error::io("the log cannot be written", cause)
         .file(disk.path().unwrap_or_default().join(name))
-        .advise("what was restored is no log yet; empty the directory, make room, and begin again")
+        .advise("what was restored is no log yet: make room, and restore into it again")
 }

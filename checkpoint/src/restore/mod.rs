@@ -1,13 +1,17 @@
 //! Restore: the plan, what it is made of, and a log put together as it says.
 
+mod commit;
 mod cut;
 mod history;
 mod log;
 pub(crate) mod note;
 mod plan;
 mod refusal;
+mod run;
 
+pub use commit::{UnitName, plan_before_commit};
 pub use history::{Branch, Gap, Histories, Piece, Source};
-pub use log::{LogParts, RestoredLog, restore_log_to};
+pub use log::{Given, LogParts, RestoredLog, Taken, restore_log_to};
 pub use plan::{BackupId, Part, Plan, Seen, Target, Wanted, plan};
 pub use refusal::{Reachable, Refusal, Why};
+pub use run::{Targets, plan_restore, restore};
