@@ -63,7 +63,11 @@ impl Log {
             .iter()
             .map(|(object, path)| object_file(*object, path))
             .collect::<Result<_>>()?;
-        let sink = DirectorySink::new(directory(into.as_ref(), true)?);
+        // Past the page cache: a sync of what lies in it holds up whoever commits.
+        let into = into.as_ref();
+        let disk = open_dir(into, Backend::Direct, true)
+            .map_err(|cause| Error::io("the directory cannot be opened", cause).file(into))?;
+        let sink = DirectorySink::new(disk);
         self.backup_to(&sink, &files, &BackupOptions::new())
     }
 

@@ -30,10 +30,11 @@ const CLOCKS: [&str; 3] =
     ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "cli/src/demo/process.rs"];
 
 /// The files that start threads: drivers, and the conformance suites, which are tests to be called.
-const THREADS: [&str; 10] = [
+const THREADS: [&str; 11] = [
     "checkpoint/src/archive/run.rs",
     "checkpoint/src/sink/conformance.rs",
     "checkpoint/src/threads.rs",
+    "cli/src/bench/backup.rs",
     "cli/src/bench/commit.rs",
     "cli/src/demo/process.rs",
     "cli/src/demo/worker.rs",

@@ -77,6 +77,45 @@ fn a_power_cut_leaves_a_whole_backup_or_none() -> Result<()> {
     }
 }
 
+/// Power goes at each call that the log makes while it is backed up: the log is as it was, and
+/// the sink, elsewhere, has a whole backup or none.
+#[test]
+fn a_power_cut_under_a_backup_harms_neither_log_nor_sink() -> Result<()> {
+    for cut in 0.. {
+        let simulated = SimDisk::new(cut);
+        let log = open(&simulated)?;
+        let mut unit = log.begin()?;
+        unit.append(b"moved")?;
+        let doubt = unit.prepare(b"gid")?;
+        log.fork(doubt.id())?;
+        for _ in 0..20 {
+            log.write(&[1; 8_000])?;
+        }
+        simulated.cut_at(simulated.calls() + cut);
+        let disk = Arc::new(MemoryDisk::new());
+        let done = log.backup_to(&sink(&disk), &[], &BackupOptions::new()).is_ok();
+        drop(doubt);
+        for crash in [Crash::DropAll, Crash::KeepAll, Crash::Random(1), Crash::Random(2)] {
+            let recovery = recover(&simulated.crash(crash))?;
+            assert_eq!(recovery.in_doubt().len(), 1, "cut {cut}");
+            assert_eq!(recovery.in_doubt()[0].effects()?.owned().count(), 1, "cut {cut}");
+            assert_eq!(crate::support::redone(&recovery)?.len(), 20, "cut {cut}");
+        }
+        match siding::verify_backup(&sink(&disk), None, &|_| {}) {
+            Ok(_) => {}
+            Err(error) => {
+                assert!(!done, "cut {cut}: {error}");
+                assert_eq!(error.kind(), ErrorKind::NotFound, "cut {cut}: {error}");
+            }
+        }
+        if done {
+            assert!(cut >= 2, "the keypoint, and the slot that names it: {cut}");
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// A backup that fails while its log goes on takes back what it put.
 #[test]
 fn a_backup_that_fails_leaves_log_alone() -> Result<()> {

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod damage;
+mod guards;
 mod held;
 mod increments;
 mod objects;

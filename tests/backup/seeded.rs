@@ -17,6 +17,10 @@ fn wrong_backups_are_found() {
             Bug::ManifestFirst => crate::crashes::at_each_step().unwrap().is_some(),
             Bug::FreeUnderBackup => crate::held::ends_under_it(false).is_err(),
             Bug::SweepUnderBackup => crate::held::ends_under_it(true).is_err(),
+            Bug::UpdateRegisteredLate => {
+                let wrongly = |update: &mut dyn FnMut()| with(bug, update);
+                (0..20).any(|_| crate::guards::race(1, &wrongly).unwrap().is_some())
+            }
             Bug::TornBlockTaken => !crate::objects::torn(&[(5, 3)]).unwrap().0,
             _ => under_load(2_000),
         });

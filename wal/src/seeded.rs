@@ -100,6 +100,10 @@ pub enum Bug {
     SweepUnderBackup,
     /// A block that is half written is copied as it is.
     TornBlockTaken,
+    /// The redo position passes the recovery point of a backup that runs.
+    RedoNotHeld,
+    /// An update is registered once its record has its place, in a step of its own.
+    UpdateRegisteredLate,
     /// A restored log goes by fork records that were written behind the backup's end.
     HonourLateForks,
     /// A restore to a position below the backup's end is not refused.
@@ -126,7 +130,7 @@ pub enum Bug {
 
 impl Bug {
     /// Those of a backup; `tests/backup/` finds them.
-    pub const OF_BACKUP: [Self; 10] = [
+    pub const OF_BACKUP: [Self; 12] = [
         Self::RecoveryPointIsNow,
         Self::FloorIgnoresChains,
         Self::FloorIgnoresCommits,
@@ -137,6 +141,8 @@ impl Bug {
         Self::FreeUnderBackup,
         Self::SweepUnderBackup,
         Self::TornBlockTaken,
+        Self::RedoNotHeld,
+        Self::UpdateRegisteredLate,
     ];
 
     /// Those of a restore to a later point; `tests/restore/` finds them.

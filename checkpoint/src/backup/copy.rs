@@ -9,7 +9,7 @@ use crate::sink::{Put, Sink};
 use siding_fork::Pace;
 use siding_wal::disk::{ALIGNMENT, AlignedBuf, Clock, FutexWord, LogFile};
 use siding_wal::format::wide;
-use siding_wal::{Error, ErrorKind, Result, seeded};
+use siding_wal::{Error, ErrorKind, Lsn, Result, seeded};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,30 +27,69 @@ fn sleep(ms: u64) {
     }
 }
 
-/// Keeps all threads of a backup together at a rate.
-struct Throttle(Option<(Mutex<Pace>, Arc<dyn Clock>)>);
+/// At full speed, while others commit: milliseconds of work, and of rest behind them, in which
+/// commits find the disk to themselves.
+const WORK_MS: u64 = 8;
+const REST_MS: u64 = 14;
+
+/// Keeps all threads of a backup together.
+enum Throttle {
+    /// There are no threads whom it could disturb.
+    Alone,
+    /// At a rate.
+    Rate(Mutex<Pace>, Arc<dyn Clock>),
+    /// As fast as it goes, with rests while others commit.
+    Rests(Mutex<Rests>, Arc<dyn Clock>),
+}
+
+/// Since when it works, or until when it rests.
+#[derive(Default)]
+struct Rests {
+    since_ms: u64,
+    /// Where the log ended then.
+    end: Lsn,
+}
+
+impl Rests {
+    /// Milliseconds to rest from `now_ms` on, with the log ending at `end`. Pure.
+    fn wait_ms(&mut self, now_ms: u64, end: Lsn) -> u64 {
+        if now_ms >= self.since_ms.saturating_add(WORK_MS) {
+            let busy = end > self.end && self.since_ms > 0;
+            self.since_ms = now_ms.saturating_add(if busy { REST_MS } else { 0 });
+            self.end = end;
+        }
+        self.since_ms.saturating_sub(now_ms)
+    }
+}
 
 impl Throttle {
-    /// Without a clock there are no threads whom a backup could disturb.
     fn new(rate: u64, clock: Option<&Arc<dyn Clock>>) -> Self {
-        Self(clock.filter(|_| rate > 0).map(|clock| {
-            let mut pace = Pace::new(rate);
-            pace.spend(rate.saturating_sub(BURST));
-            (Mutex::new(pace), Arc::clone(clock))
-        }))
+        let Some(clock) = clock.map(Arc::clone) else { return Self::Alone };
+        if rate == 0 {
+            return Self::Rests(Mutex::default(), clock);
+        }
+        let mut pace = Pace::new(rate);
+        pace.spend(rate.saturating_sub(BURST));
+        Self::Rate(Mutex::new(pace), clock)
     }
 
-    /// Waits until so many bytes may be copied.
-    fn take(&self, bytes: usize) {
-        let Some((pace, clock)) = &self.0 else { return };
-        let wait = {
-            let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = clock.monotonic_ms();
-            let _earned = pace.allowed(now);
-            pace.spend(wide(bytes));
-            pace.wait_ms(0, now)
+    /// Waits until so many bytes may be copied; the log ends at `end`.
+    fn take(&self, bytes: usize, end: Lsn) {
+        let wait = match self {
+            Self::Alone => 0,
+            Self::Rate(pace, clock) => {
+                let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = clock.monotonic_ms();
+                let _earned = pace.allowed(now);
+                pace.spend(wide(bytes));
+                pace.wait_ms(0, now).unwrap_or_default()
+            }
+            Self::Rests(rests, clock) => {
+                let mut rests = rests.lock().unwrap_or_else(PoisonError::into_inner);
+                rests.wait_ms(clock.monotonic_ms(), end)
+            }
         };
-        sleep(wait.unwrap_or_default());
+        sleep(wait);
     }
 }
 
@@ -106,8 +145,8 @@ impl<'a> Copier<'a> {
 
     /// Before so many bytes are read: whether the backup goes on, and when.
     pub(super) fn take(&self, bytes: usize) -> Result<()> {
-        self.hold.check()?;
-        self.throttle.take(bytes);
+        let end = self.hold.check()?;
+        self.throttle.take(bytes, end);
         Ok(())
     }
 
@@ -199,4 +238,26 @@ pub(super) fn read_full(
     }
     block.get_mut(filled.min(want)..).unwrap_or_default().fill(0);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rests_while_others_write_and_only_then() {
+        let mut rests = Rests::default();
+        let mut at = |now, end| rests.wait_ms(now, Lsn::new(end));
+        assert_eq!(at(1_000, 100), 0, "the first look says nothing");
+        assert_eq!(at(1_007, 200), 0, "it has worked too little");
+        assert_eq!(at(1_008, 200), REST_MS, "others wrote");
+        assert_eq!(at(1_010, 300), REST_MS - 2, "another thread rests as long");
+        assert_eq!(at(1_008 + REST_MS, 400), 0);
+        assert_eq!(at(1_008 + REST_MS + WORK_MS, 400), REST_MS, "they wrote since");
+        let mut now = 1_008 + 2 * REST_MS + WORK_MS;
+        for _ in 0..100 {
+            assert_eq!(at(now, 400), 0, "nobody writes");
+            now += 3;
+        }
+    }
 }

@@ -26,17 +26,17 @@ impl Drop for Hold<'_> {
 }
 
 impl Hold<'_> {
-    /// Whether it still holds.
+    /// Whether it still holds; then where the log ends.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::LogFull`]: too much log was written; it let go.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<Lsn> {
         let mut core = self.engine.stream().core();
         let end = core.writer.end();
         core.redo.give_up(end);
         if core.redo.holds(self.number) {
-            return Ok(());
+            return Ok(end);
         }
         let what = "the backup was given up: more log was written while it ran than it may hold";
         Err(Error::new(ErrorKind::LogFull, what)

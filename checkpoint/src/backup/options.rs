@@ -47,14 +47,15 @@ impl<'a> BackupOptions<'a> {
         Self { rate: DEFAULT_RATE, threads: 2, most: None, parent: None, check, told }
     }
 
-    /// The most bytes that are copied a second, all threads together; 0: as fast as it goes.
+    /// The most bytes that are copied a second, all threads together; 0 is
+    /// [`BackupOptions::full_speed`].
     #[must_use]
     pub fn rate(mut self, bytes: u64) -> Self {
         self.rate = bytes;
         self
     }
 
-    /// As fast as it goes, whoever else uses the disks.
+    /// As fast as it goes; while others write to the log, no more than four tenths of the time.
     #[must_use]
     pub fn full_speed(self) -> Self {
         self.rate(0)

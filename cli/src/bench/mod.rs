@@ -4,6 +4,7 @@
 //! and the medians are compared.
 
 mod append;
+mod backup;
 mod commit;
 mod memory;
 mod moves;
@@ -216,6 +217,46 @@ const FIGURES: &[Figure] = &[
         goal: Some(0.8),
         limit: None,
         run: moves::p99,
+    },
+    Figure {
+        name: "backup_commit_full",
+        unit: "commits/s",
+        what: "durable commits while a backup runs at full speed on the same disk; floor: without",
+        goal: Some(0.7),
+        limit: None,
+        run: backup::at_full_speed,
+    },
+    Figure {
+        name: "backup_commit",
+        unit: "commits/s",
+        what: "durable commits while a backup runs at the default rate; floor: without",
+        goal: Some(0.9),
+        limit: None,
+        run: backup::at_default_rate,
+    },
+    Figure {
+        name: "backup_copy",
+        unit: "bytes/s",
+        what: "a backup of 512 MiB at full speed; floor: a plain copy of the files, synced",
+        goal: Some(0.8),
+        limit: None,
+        run: backup::copy,
+    },
+    Figure {
+        name: "restore_scan",
+        unit: "bytes/s",
+        what: "forward recovery of a restored log; floor: the restart scan of the same log",
+        goal: Some(0.8),
+        limit: None,
+        run: backup::forward,
+    },
+    Figure {
+        name: "recovery_point",
+        unit: "B",
+        what: "log behind the exact recovery point, 8 updates in progress; floor: by keypoints",
+        goal: None,
+        limit: Some(Limit::Most(65_536.0)),
+        run: backup::point,
     },
 ];
 

@@ -20,12 +20,12 @@ pub(super) fn cold(effort: &Effort) -> Result<Measured> {
     Ok(Measured { value: median(values), floor: Some(median(floors)) })
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     // Without keypoints the whole log is scanned.
     Options::new().keypoint_bytes(u64::MAX).keypoint_interval(std::time::Duration::MAX)
 }
 
-fn fill(path: &Path, bytes: u64) -> Result<()> {
+pub(super) fn fill(path: &Path, bytes: u64) -> Result<()> {
     let log = options().open(path)?.finish()?;
     let payload = [7; 256];
     let mut written = 0;

@@ -266,7 +266,8 @@ impl Inode {
                 self.write_device(at, bytes);
             }
             self.supersede(write.at, write.end());
-            self.settle_len(write.end());
+            // Not what a cut took away again.
+            self.settle_len(write.end().min(self.len));
         }
         let grown = self.growths.iter().filter(|growth| !growth.lost).map(|growth| growth.to).max();
         self.settle_len(grown.unwrap_or(0));

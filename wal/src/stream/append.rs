@@ -96,6 +96,11 @@ impl Stream {
     ///
     /// As [`Stream::append`].
     pub fn update(&self, unit: u64, object: u16, payload: &[u8]) -> Result<Placed> {
+        if seeded!(UpdateRegisteredLate) {
+            let placed = self.append_data(unit, object, payload, &mut |_, _| ())?;
+            self.core().redo.begin(placed.lsn, object, unit);
+            return Ok(placed);
+        }
         self.append_data(unit, object, payload, &mut |core, placed| {
             core.redo.begin(placed.lsn, object, unit);
         })

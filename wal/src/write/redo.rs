@@ -57,6 +57,7 @@ impl Redo {
     #[must_use]
     pub fn position(&self) -> Lsn {
         let held = self.holds.values().map(|held| held.point).min().unwrap_or(Lsn::MAX);
+        let held = if seeded!(RedoNotHeld) { Lsn::MAX } else { held };
         self.oldest(&[]).unwrap_or(Lsn::MAX).min(held).min(self.reported)
     }
 
