@@ -286,6 +286,7 @@ fn put_pin(lines: &mut String, pin: &Pin) {
         PinKind::Commits => "commits",
         PinKind::Backup => "backup",
         PinKind::Archive => "archive",
+        PinKind::Originals => "originals",
     };
     let effect = pin.effect.as_ref();
     put(

@@ -256,15 +256,23 @@ impl Engine {
     ///
     /// The log failed.
     pub fn trim(&self) -> Result<u64> {
-        let point = self.trim_point();
-        let size = self.stream().settings().segment_size;
-        let whole = point.get().checked_div(size).unwrap_or(0);
-        let oldest = self.stream().segments().oldest_number().unwrap_or(0);
-        if whole <= oldest {
+        self.forget_originals();
+        if self.trims_to(self.trim_point()).is_none() {
             return Ok(0);
         }
+        // Originals of lost copies go last: what is lost is known, and rebuilt, before.
+        self.settle_forks();
+        self.rebuild_due();
+        let Some(point) = self.trims_to(self.trim_point()) else { return Ok(0) };
         let freed = self.stream().trim(point)?;
         self.forget_restore();
         Ok(freed)
+    }
+
+    /// The same position, if a segment ends below it.
+    fn trims_to(&self, point: Lsn) -> Option<Lsn> {
+        let segments = self.stream().segments();
+        let oldest = segments.oldest_number().unwrap_or(0);
+        (segments.number_of(point) > oldest).then_some(point)
     }
 }

@@ -7,18 +7,22 @@
 //!    3. The copies are synced. Crash: the same. 4. A fork record names them, with the number and
 //!    the hash of the moved records that the fork record before it had. Crash before it is
 //!    durable: it does not exist, and the unit is as it was. 5. It is durable: the old extents
-//!    are free, and what was said of them is forgotten. Originals are never written, and trimming
-//!    goes by the floor alone, as before.
+//!    are free, and what was said of them is forgotten. Originals are never written.
+//!
+//! Trimming leaves them until then: before it passes anything, extents are looked at, and what is
+//! lost is rebuilt (1 to 4); from 4 to 5 the unit table keeps the originals that were copied. A
+//! unit that has ended is not moved any more: its originals are kept as long as redo may need them.
 
 use crate::engine::Engine;
 use siding_fork::pool::Problem;
-use siding_fork::{Order, Round, Task};
+use siding_fork::{Order, Round, StandIn, Task};
 use siding_wal::chain::ChainStart;
 use siding_wal::format::SPtr;
+use siding_wal::stream::Stream;
 use siding_wal::units::Unit;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A unit whose moved records were rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +45,18 @@ struct Kept {
     refused: BTreeMap<u64, String>,
     /// Files under an extent file's name that are not the log's.
     strangers: Vec<String>,
+    /// Units of which copies are lost, and the oldest original that takes the place of one.
+    originals: BTreeMap<u64, Lsn>,
 }
 
 impl Losses {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Originals that have no copy, by unit.
+    pub(crate) fn originals(&self) -> BTreeMap<u64, Lsn> {
+        self.kept().originals.clone()
     }
 
     pub(crate) fn note_strangers(&self, strangers: Vec<String>) {
@@ -171,7 +182,8 @@ impl Engine {
         chain.filter(|_| rebuilt).ok_or(error)
     }
 
-    /// Rebuilds what the sweep and readers found lost since this was asked last.
+    /// Rebuilds what the sweep and readers found lost since this was asked last. Of units that
+    /// have ended it keeps the originals.
     pub(crate) fn rebuild_due(&self) {
         let mut units = BTreeSet::new();
         for problem in self.forking.pool().problems() {
@@ -179,19 +191,63 @@ impl Engine {
                 units.insert(problem.unit);
             }
         }
-        let live: Vec<u64> = {
+        if units.is_empty() {
+            return;
+        }
+        let (live, ended): (Vec<u64>, Vec<u64>) = {
             let core = self.stream().core();
-            units.into_iter().filter(|unit| core.units.get(*unit).is_some()).collect()
+            units.into_iter().partition(|unit| core.units.get(*unit).is_some())
         };
+        for unit in ended {
+            let original = self.stand_in(unit).and_then(|found| found.oldest_original());
+            if let Some(original) = original {
+                self.forking.losses.kept().originals.insert(unit, original);
+            }
+        }
         if !live.is_empty() {
             // Said in the unit's problem.
             let _ = self.rebuild(&live);
         }
     }
 
+    /// Nothing keeps the originals of units that are over, or whose extents are read again.
+    pub(crate) fn forget_originals(&self) {
+        let kept = self.forking.losses.originals();
+        if kept.is_empty() {
+            return;
+        }
+        let lost: BTreeSet<u64> =
+            self.forking.pool().problems().iter().map(|problem| problem.unit).collect();
+        let over: Vec<u64> = {
+            let core = self.stream().core();
+            let needed = |unit: &u64| core.units.as_moved(*unit).is_some();
+            kept.into_keys().filter(|unit| !lost.contains(unit) || !needed(unit)).collect()
+        };
+        let mut kept = self.forking.losses.kept();
+        kept.originals.retain(|unit, _| !over.contains(unit));
+    }
+
+    /// What takes the place of a unit's lost extents, if originals can.
+    pub(crate) fn stand_in(&self, unit: u64) -> Option<StandIn> {
+        let moving = self.stream().core().units.as_moved(unit)?;
+        let log = Arc::<Stream>::clone(self.stream());
+        StandIn::new(moving, log, self.forking.pool()).ok().flatten()
+    }
+
+    /// While units are being rebuilt their originals are kept, from the first record on.
+    fn keep_originals(&self, units: &[u64]) {
+        let firsts: Vec<(u64, Lsn)> = {
+            let core = self.stream().core();
+            let first = |unit: &u64| core.units.get(*unit).map(|entry| (*unit, entry.first));
+            units.iter().filter_map(first).collect()
+        };
+        self.forking.losses.kept().originals.extend(firsts);
+    }
+
     fn rebuild(&self, units: &[u64]) -> Result<Round> {
         let orders: Vec<Order> =
             units.iter().map(|unit| Order { unit: *unit, task: Task::Rebuild }).collect();
+        self.keep_originals(units);
         let round = self.round(&orders)?;
         let counts: Vec<Rebuilt> = {
             let core = self.stream().core();
@@ -205,9 +261,20 @@ impl Engine {
         for unit in units {
             if round.units.contains(unit) {
                 kept.refused.remove(unit);
+                // From here on the unit table keeps them.
+                kept.originals.remove(unit);
                 continue;
             }
             let why = round.given_up.iter().find(|(of, _)| of == unit);
+            let later = |(_, error): &(u64, Error)| {
+                matches!(error.kind(), ErrorKind::LogFull | ErrorKind::Io)
+            };
+            if why.is_some_and(later) {
+                // There may be room, or an answer, next time.
+                kept.tried.retain(|(of, _)| of != unit);
+            } else {
+                kept.originals.remove(unit);
+            }
             let why = match why {
                 Some((_, error)) if error.kind() != ErrorKind::Trimmed => error.to_string(),
                 _ => format!("their originals are gone, the main log begins at {oldest}"),

@@ -3,12 +3,17 @@
 //! Deferred apply: whole committed units, in the order of their COMMITs, each oldest to newest
 //! and without what was rolled back. The scan finds COMMITs; the chain gives the records. Repeat
 //! history: every record from the redo position on.
+//!
+//! Where extents of a committed unit are lost, the originals that are still on the main log stand
+//! in for them.
 
 use crate::engine::Engine;
 use crate::steps::{Steps, scan_from};
-use siding_wal::chain::{ChainStart, Forward as Chain};
+use siding_fork::StandIn;
+use siding_wal::chain::{ChainStart, Copies, Fetch, Forward as Chain};
 use siding_wal::format::{Decision, Kind, RecordHeader, SPtr, wide};
 use siding_wal::read::{Forward, Step};
+use siding_wal::stream::RecordBuf;
 use siding_wal::write::Commits;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
 use std::collections::VecDeque;
@@ -81,7 +86,9 @@ impl Engine {
             redo,
             found: VecDeque::new(),
             chain: Chain::new(ChainStart::default(), Lsn::ZERO),
-            commit: None,
+            at_hand: None,
+            stand_in: None,
+            last: Lsn::ZERO,
         })
     }
 
@@ -104,7 +111,7 @@ impl Engine {
 }
 
 /// A COMMIT that the scan found.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Found {
     /// The unit's chain, from the newest record before it.
     chain: ChainStart,
@@ -148,9 +155,37 @@ pub struct Committed {
     /// What the COMMITs so far need; exact, where a keypoint's table speaks of whole segments.
     seen: Commits,
     found: VecDeque<Found>,
-    /// The chain at hand, and the position behind its COMMIT.
+    /// The chain at hand, and whose it is.
     chain: Chain,
-    commit: Option<Lsn>,
+    at_hand: Option<Found>,
+    /// What takes the place of lost extents of it.
+    stand_in: Option<Arc<StandIn>>,
+    /// The last record of it that was given.
+    last: Lsn,
+}
+
+/// Where the records of the chain at hand are read.
+struct Source<'a> {
+    log: &'a dyn Fetch,
+    stand_in: Option<&'a Arc<StandIn>>,
+}
+
+impl Fetch for Source<'_> {
+    fn fetch(&self, lsn: Lsn, into: &mut RecordBuf) -> Result<RecordHeader> {
+        self.log.fetch(lsn, into)
+    }
+
+    fn chain_now(&self, unit: u64) -> Option<ChainStart> {
+        // What stands in does not move.
+        if self.stand_in.is_some() { None } else { self.log.chain_now(unit) }
+    }
+
+    fn copies(&self, unit: u64) -> Result<Arc<dyn Copies>> {
+        match self.stand_in {
+            Some(stand_in) => Ok(Arc::<StandIn>::clone(stand_in)),
+            None => self.log.copies(unit),
+        }
+    }
 }
 
 impl Committed {
@@ -163,20 +198,38 @@ impl Committed {
     #[allow(clippy::type_complexity, reason = "the parts of one record")]
     pub fn step(&mut self) -> Result<Option<(Lsn, RecordHeader, &[u8], Lsn)>> {
         let (lsn, header, commit) = loop {
-            if let Some(commit) = self.commit {
-                if let Some((lsn, header)) = self.chain.step(&**self.engine.stream())? {
-                    break (lsn, header, commit);
+            if let Some(found) = self.at_hand {
+                let stand_in = self.stand_in.as_ref();
+                let source = Source { log: &**self.engine.stream(), stand_in };
+                match self.chain.step(&source) {
+                    Ok(Some((lsn, header))) if lsn > self.last => {
+                        self.last = lsn;
+                        break (lsn, header, found.next);
+                    }
+                    // Given before extents were found lost.
+                    Ok(Some(_)) => {}
+                    Ok(None) => self.at_hand = None,
+                    Err(error) if self.stand_in.is_some() => return Err(error),
+                    Err(error) => self.turn_to_originals(found, error)?,
                 }
-                self.commit = None;
-            }
-            if let Some(found) = self.found.pop_front() {
+            } else if let Some(found) = self.found.pop_front() {
                 self.chain.restart(found.chain, found.lsn);
-                self.commit = Some(found.next);
+                (self.at_hand, self.stand_in, self.last) = (Some(found), None, Lsn::ZERO);
             } else if !self.scan_on()? {
                 return Ok(None);
             }
         };
         Ok(Some((lsn, header, self.chain.payload(), commit)))
+    }
+
+    /// The chain at hand anew, with originals in the place of extents that are lost; else `error`,
+    /// which was met.
+    fn turn_to_originals(&mut self, found: Found, error: Error) -> Result<()> {
+        let Some(stand_in) = self.engine.stand_in(found.chain.unit) else { return Err(error) };
+        let chain = ChainStart { sec: stand_in.newest(), ..found.chain };
+        self.chain.restart(chain, found.lsn);
+        self.stand_in = Some(Arc::new(stand_in));
+        Ok(())
     }
 
     /// Bytes that were scanned so far.

@@ -29,6 +29,8 @@ pub enum PinKind {
     Archive,
     /// A backup that runs.
     Backup,
+    /// Originals of moved records whose copies are lost.
+    Originals,
 }
 
 /// One reason why log is kept.
@@ -160,7 +162,12 @@ impl Engine {
                 .min(core.units.live_low())
                 .min(core.commits.need(core.redo.position()));
         }
-        self.with_facts(|facts| facts.trim_point())
+        self.with_facts(|facts| facts.trim_point()).min(self.originals_low())
+    }
+
+    /// The oldest original whose copy is lost.
+    fn originals_low(&self) -> Lsn {
+        self.forking.losses.originals().into_values().min().unwrap_or(Lsn::MAX)
     }
 
     /// How far trimming could go if no unit held anything.
@@ -179,10 +186,12 @@ impl Engine {
 
     /// Whether a keypoint taken now would let a segment go.
     pub(crate) fn keypoint_frees(&self) -> bool {
+        let originals = self.originals_low();
         let segments = self.stream().segments();
         let core = self.stream().core();
         let redo = core.redo.position();
-        let mut point = redo.min(core.units.low().map_or(Lsn::MAX, |(low, _)| low));
+        let low = core.units.low().map_or(Lsn::MAX, |(low, _)| low);
+        let mut point = redo.min(low).min(originals);
         point = point.min(self.archiving.pin(core.writer.end()));
         point = point.min(core.redo.held_trim());
         if !core.repeats_history() {
@@ -198,11 +207,33 @@ impl Engine {
         pins.extend(self.updates());
         pins.extend(self.archive_pin());
         pins.extend(self.backups());
+        pins.extend(self.originals());
         pins.sort_by_key(|pin| (pin.lsn, pin.unit));
         if pins.iter().any(|pin| pin.kind == PinKind::Unit) {
             self.tell_effects(&mut pins);
         }
         pins
+    }
+
+    /// Originals of lost copies, by unit.
+    fn originals(&self) -> Vec<Pin> {
+        let originals = self.forking.losses.originals();
+        let core = self.stream().core();
+        let end = core.writer.end();
+        let pin = |(unit, lsn): (u64, Lsn)| Pin {
+            kind: PinKind::Originals,
+            owner: format!("unit {unit:#x}: copies are lost of what it wrote here"),
+            unit: Some(unit),
+            lsn,
+            age_ms: None,
+            bytes: end.since(lsn),
+            action: match core.units.get(unit) {
+                Some(_) => "make room on the secondary log's disk, and fork it",
+                None => "report a later redo position",
+            },
+            effect: None,
+        };
+        originals.into_iter().map(pin).collect()
     }
 
     /// The oldest update in progress of each object.
@@ -264,7 +295,7 @@ impl Engine {
             .collect();
         let held = self.forking.held().clone();
         for pin in pins.iter_mut() {
-            let Some(unit) = pin.unit else { continue };
+            let Some(unit) = pin.unit.filter(|_| pin.kind == PinKind::Unit) else { continue };
             pin.effect = known.remove(&unit);
             let pays = pin.effect.as_ref().is_some_and(|effect| self.forking.pays(effect));
             // Who held the unit should hear of it even before its segments are counted.

@@ -75,6 +75,7 @@ impl Held {
             PinKind::Commits => "commits",
             PinKind::Archive => "archive",
             PinKind::Backup => "backup",
+            PinKind::Originals => "originals",
         };
         Self {
             kind: kind.to_owned(),

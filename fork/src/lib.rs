@@ -12,9 +12,9 @@ pub mod policy;
 pub mod pool;
 mod rebuild;
 mod round;
-mod trial;
+mod stand_in;
 
 pub use mover::{Action, Move, Task};
 pub use pace::{DEFAULT_PACE, Pace};
 pub use round::{Mover, Order, Round};
-pub use trial::can_rebuild;
+pub use stand_in::{Originals, StandIn};

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// An extent is closed once it is this long: what a reader holds in memory.
-const EXTENT_BYTES: usize = 256 << 10;
+pub(crate) const EXTENT_BYTES: usize = 256 << 10;
 
 /// What a move is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,8 @@ pub struct Move {
     pieces: VecDeque<Piece>,
     /// How many records must come out, and their hash.
     total: Option<(u64, u64)>,
+    /// The oldest original that takes the place of a lost copy.
+    original: Option<Lsn>,
     successor: Option<Lsn>,
     packer: Packer,
     /// The newest extent, with the copies up to it and their hash.
@@ -131,6 +133,7 @@ impl Move {
             search: (task == Task::Rebuild).then(|| Rebuild::new(moving)),
             pieces: VecDeque::new(),
             total: None,
+            original: None,
             successor: None,
             packer: Packer::new(start.unit, moving.moves.saturating_add(1), None),
             behind: None,
@@ -246,6 +249,8 @@ impl Move {
         let found = self.search.take().filter(|_| needed).and_then(Rebuild::pieces);
         self.state = match found {
             Some((pieces, total)) => {
+                let originals = pieces.iter().filter_map(Piece::oldest_original);
+                self.original = originals.min();
                 (self.pieces, self.total) = (pieces, Some(total));
                 State::Copy
             }
@@ -413,6 +418,7 @@ impl Move {
             sec,
             successor: self.successor,
             moves_floor,
+            original: self.original,
             secondary: (count, bytes),
             chain_hash,
         })

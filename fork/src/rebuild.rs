@@ -20,6 +20,16 @@ pub(crate) enum Piece {
     Originals(VecDeque<Lsn>),
 }
 
+impl Piece {
+    /// The oldest original in it.
+    pub(crate) fn oldest_original(&self) -> Option<Lsn> {
+        match self {
+            Self::Originals(lsns) => lsns.front().copied(),
+            Self::Extent(_) => None,
+        }
+    }
+}
+
 /// What is to be read next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {

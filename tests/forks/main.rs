@@ -5,6 +5,7 @@ mod ages;
 mod directories;
 mod lost;
 mod lost_behind;
+mod lost_redo;
 mod meanwhile;
 mod moves;
 mod place;

@@ -1,11 +1,11 @@
 //! What stands on the secondary log, seen from outside.
 
 use super::ReadOnly;
-use siding_fork::can_rebuild;
+use siding_fork::StandIn;
 use siding_wal::chain::Fetch as _;
 use siding_wal::format::{EXTENT_ALIGN, SPtr, extent_file_name, wide};
-use siding_wal::units::Moving;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
+use std::sync::Arc;
 
 /// A stretch of a unit's moved records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,19 +37,14 @@ impl ReadOnly {
     }
 
     /// Whether what is lost of a unit's moved records can be rebuilt from originals that are still
-    /// on the main log; false if nothing is lost, or the unit does not live. Costs a read of each
+    /// on the main log; false if nothing is lost, or it has none. Costs a read of each
     /// moved record.
     #[must_use]
     pub fn can_rebuild(&self, unit: u64) -> bool {
-        let entry = self.view.analysis.units.get(unit).filter(|entry| !entry.is_blank());
-        let Some(entry) = entry else { return false };
-        let moving = Moving {
-            start: entry.chain(unit),
-            moves: entry.moves,
-            secondary: entry.secondary,
-            chain_hash: None,
-        };
-        can_rebuild(moving, self, &self.pool).unwrap_or(false)
+        let moving = self.view.analysis.units.as_moved(unit);
+        let Some(moving) = moving else { return false };
+        let found = StandIn::new(moving, Arc::new(self.clone()), &self.pool);
+        found.is_ok_and(|found| found.is_some())
     }
 
     fn walk_extents(&self, unit: u64, found: &mut Vec<ExtentInfo>) -> Result<()> {

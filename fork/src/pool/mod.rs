@@ -347,6 +347,11 @@ impl Pool {
         self.let_go(|state| state.replaced(unit, newest));
     }
 
+    /// Which log it belongs to.
+    pub(crate) fn log_id(&self) -> LogId {
+        self.config.log_id
+    }
+
     /// The directory it lies in.
     #[must_use]
     pub fn disk(&self) -> &Arc<dyn Disk> {

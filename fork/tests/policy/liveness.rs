@@ -198,6 +198,7 @@ impl Toy {
             sec: SPtr { extent: self.extents, offset: 8 },
             successor,
             moves_floor: true,
+            original: None,
             secondary: (moving.secondary.0 + gone.len() as u64, moving.secondary.1 + bytes),
             chain_hash: 0,
         };
@@ -205,7 +206,7 @@ impl Toy {
         // Not `place`: a round is made between two segments, and has room in the next.
         let lsn = Lsn::new(self.end);
         self.end += FORK_BYTES;
-        self.units.forked(plan.unit, lsn, Lsn::new(self.end), &fork);
+        self.units.forked(plan.unit, (lsn, Lsn::new(self.end)), &fork, None);
         let low = self.units.get(plan.unit).unwrap().live_low();
         assert_eq!(low, successor.unwrap_or(Lsn::MAX));
     }

@@ -304,13 +304,14 @@ impl History {
             sec,
             successor: running.successor,
             moves_floor,
+            original: None,
             secondary: (had + count, had_bytes + bytes),
             chain_hash: 0,
         };
         let fork = self.table.fork(unit, &forked).ok_or("no fork record for a live unit")?;
         let (lsn, next) = (self.end, self.end.plus(104));
         let prev = self.table.get(unit).unwrap().head;
-        self.table.forked(unit, lsn, next, &fork);
+        self.table.forked(unit, (lsn, next), &fork, None);
         self.end = next;
         self.replaced.push((next, old));
         self.records.all.push(Record {

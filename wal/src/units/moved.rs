@@ -37,6 +37,9 @@ pub struct Forked {
     pub successor: Option<Lsn>,
     /// Whether main log records were moved: else extents were copied to new ones, or rebuilt.
     pub moves_floor: bool,
+    /// The oldest original that took the place of a lost copy: below the floor, and needed until
+    /// the fork record is durable.
+    pub original: Option<Lsn>,
     /// Records and bytes on the secondary log now.
     pub secondary: (u64, u64),
     /// CRC32C of previous hash, original LSN and header checksum, over them.
@@ -155,12 +158,19 @@ impl Units {
         })
     }
 
-    /// Takes note of the fork record at `lsn`, its end at `next`.
-    pub fn forked(&mut self, unit: u64, lsn: Lsn, next: Lsn, fork: &ForkPayload) {
+    /// Takes note of the fork record at `lsn`, its end at `next`; of the originals from `original`
+    /// on copies are lost that the unit had before.
+    pub fn forked(
+        &mut self,
+        unit: u64,
+        (lsn, next): (Lsn, Lsn),
+        fork: &ForkPayload,
+        original: Option<Lsn>,
+    ) {
         let Some(entry) = self.live.get_mut(&unit) else { return };
         // One move runs at a time, but its fork record need not be durable when the next one is
         // appended: what it pins stays pinned.
-        let low = entry.pinned_low();
+        let low = entry.pinned_low().min(original.unwrap_or(Lsn::MAX));
         if let Some((before, _)) = entry.pin {
             self.moved.forks.remove(&before);
         }
@@ -213,6 +223,18 @@ impl Units {
     /// Units whose extents have become free since this was asked last.
     pub fn take_freed(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.moved.freed)
+    }
+
+    /// The unit as a move of it would begin with it, whether it lives or has ended and redo still
+    /// needs it; none if it has no moved records.
+    #[must_use]
+    pub fn as_moved(&self, unit: u64) -> Option<Moving> {
+        let (moves, secondary, chain_hash) = match self.live.get(&unit) {
+            Some(entry) => (entry.moves, entry.secondary, entry.chain_hash),
+            None => self.moved.entry(unit).map(|entry| (entry.moves, entry.secondary, None))?,
+        };
+        let start = self.redo_chain(unit).filter(|start| start.sec != SPtr::NONE)?;
+        Some(Moving { start, moves, secondary, chain_hash })
     }
 
     /// Where redo finds the records of a unit that has an entry: live, or ended and still needed.

@@ -339,7 +339,7 @@ impl Core {
         let lsn = self.writer.append(&header, &payload, Class::Reserved)?;
         let next = lsn.plus(wide(header.padded_len()));
         self.content_end = next;
-        self.units.forked(unit, lsn, next, &fork);
+        self.units.forked(unit, (lsn, next), &fork, forked.original);
         Ok(Some(Placed { lsn, next }))
     }
 
