@@ -64,11 +64,14 @@ fn kill_again_and_again(backend: Backend) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number(SEED).unwrap_or_else(|| RandomState::new().hash_one(backend));
     let rounds = number(ROUNDS).unwrap_or(10);
-    println!("{backend}: {SEED}={seed}, {rounds} kills");
+    println!("{backend}: {SEED}={seed}, {rounds} kills or more");
     let dir = tempfile::tempdir().unwrap();
     let mut rng = Rng::new(seed);
     let mut model = Model::default();
-    for round in 0..rounds {
+    let mut round = 0;
+    // On a busy machine a child may get next to nothing done before it is killed.
+    let slow = |round, model: &Model| rounds >= 10 && round < 30 * rounds && !model.is_worth_it();
+    while round < rounds || slow(round, &model) {
         // Some are killed while they open the log, most while they work on it.
         let working = rng.chance(4, 5);
         let after = Duration::from_millis(if working { 20 + rng.below(60) } else { rng.below(20) });
@@ -77,9 +80,10 @@ fn kill_again_and_again(backend: Backend) {
             model.heard(round, line);
         }
         restart::check(dir.path(), backend, &mut rng, &mut model);
+        round += 1;
     }
-    println!("{backend}: {}", model.summary());
-    model.assert_worth_it(rounds);
+    println!("{backend}: {round} kills, {}", model.summary());
+    assert!(rounds < 10 || model.is_worth_it(), "{}", model.summary());
 }
 
 /// Runs a child until it is killed, `after` it began to run (or, `working`, to work); what it

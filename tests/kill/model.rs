@@ -146,9 +146,9 @@ impl Model {
     }
 
     /// A run in which nothing happened proves nothing.
-    pub(crate) fn assert_worth_it(&self, rounds: u64) {
+    pub(crate) fn is_worth_it(&self) -> bool {
         let all = [self.acknowledged, self.delivered, self.in_doubt, self.decided, self.keypoints];
-        assert!(rounds < 10 || all.iter().all(|count| *count >= 5), "{}", self.summary());
-        assert!(rounds < 10 || self.oldest > Lsn::new(64 << 10), "no segment was recycled");
+        let recycled = self.oldest > Lsn::new(64 << 10);
+        recycled && all.iter().all(|count| *count >= 5)
     }
 }
