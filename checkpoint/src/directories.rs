@@ -96,9 +96,13 @@ impl Engine {
         let mut directories = self.directories();
         directories.trimmed(oldest);
         let mut all = Vec::new();
-        for segment in oldest..open.min(directories.next.max(directories.complete_from)) {
+        for segment in oldest..open {
             let entries = match directories.known.get(&segment) {
                 Some(known) => Arc::clone(known),
+                // Not written yet, or not for want of room: the unit table knows.
+                None if segment >= directories.next.max(directories.complete_from) => {
+                    Arc::new(stream.core().units.directory(segment))
+                }
                 None => {
                     let lsn = directories.lsn_of(segment);
                     let limit = stream.core().writer.durable();

@@ -33,6 +33,8 @@ pub(crate) enum Why {
     Outrun,
     /// The log is full: whatever frees something is due.
     Full,
+    /// The same, where only a keypoint that follows frees something.
+    FullBeforeKeypoint,
 }
 
 /// On what terms moves are planned.
@@ -162,7 +164,7 @@ impl Engine {
     pub(crate) fn fork_due(&self, why: Why) -> bool {
         self.note_look();
         let free_below = match why {
-            Why::Keypoint | Why::Outrun => self.free_below_next(),
+            Why::Keypoint | Why::Outrun | Why::FullBeforeKeypoint => self.free_below_next(),
             Why::Now | Why::Full => self.free_below(),
         };
         if !self.may_fork(free_below) {
@@ -177,12 +179,13 @@ impl Engine {
                 Why::Keypoint => pace.allowed(now),
                 Why::Outrun if pace.rate() == 0 => 0,
                 Why::Outrun => pace.allowed(now).max(ROUND),
-                Why::Full => u64::MAX,
+                Why::Full | Why::FullBeforeKeypoint => u64::MAX,
             };
             if budget == 0 {
                 return false;
             }
-            let terms = Terms { free_below, budget, urgent: why == Why::Full };
+            let urgent = matches!(why, Why::Full | Why::FullBeforeKeypoint);
+            let terms = Terms { free_below, budget, urgent };
             self.situation(&terms, |situation| policy.round(situation))
         };
         let Ok(planned) = plans else { return false };

@@ -70,6 +70,11 @@ impl Upkeep for Engine {
                 && self.stream().flush().is_ok()
                 && self.trim().is_ok()
                 && freed())
+            || (self.fork_due(Why::FullBeforeKeypoint)
+                && self.stream().flush().is_ok()
+                && self.keypoint_frees()
+                && self.keypoint_now(&self.one_keypoint()).is_ok()
+                && freed())
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod ages;
 mod directories;
+mod full;
 mod lost;
 mod lost_behind;
 mod lost_redo;
