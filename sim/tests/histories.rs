@@ -24,8 +24,7 @@ fn cases(cases: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(cases(400))]
 
-    /// I1 to I3, I5 to I8, I10, L1 to L3 after every call; I4 where a power cut takes any subset
-    /// of what is not durable; I9 and L4 at the end.
+    /// I1 to I8, I10, I12, L1 to L3 after every call or restart; I9 and L4 at the end.
     #[test]
     fn invariants_hold_after_every_call(
         ops in prop::collection::vec(op_or_cut(), 1..80),

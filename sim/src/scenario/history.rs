@@ -325,6 +325,9 @@ impl Life<'_> {
             }
         }
         self.works.clear();
+        if self.cuts {
+            invariants::i12_older_records_never_validate(self.session)?;
+        }
         let seen = self.session.look(Some(self.session.model.snapshot))?;
         self.told.answers.push(answer(&seen));
         self.session.open()

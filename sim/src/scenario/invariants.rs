@@ -1,11 +1,13 @@
-//! The invariants of the log and its moves, asked of a log that runs. Those that only a crash can
-//! show are held by the oracle and by the check behind each crash: I4, I9, I12 and L4.
+//! The invariants of the log and its moves, asked of a log that runs. Those that only the end can
+//! show are held by the check behind each crash: I9 and L4.
 
 use super::plug::Plug;
 use super::session::{Result, Session};
 use crate::Trouble;
+use crate::disk::Crash;
 use siding::disk::Disk as _;
 use siding::{Kind, Lsn, OwnedRecord, Positions, ReadOnly, Recovery, UnitInfo};
+use siding_wal::format::{Seed, decode_record, parse_segment_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,6 +38,9 @@ pub(super) fn hold(session: &mut Session) -> Result<()> {
     }
     if let Some(before) = session.watch.positions {
         i3_positions_never_go_back(&before, &now)?;
+    }
+    if units.iter().any(|unit| unit.moves > 0) {
+        i4_durable_fork_records_name_durable_copies(session)?;
     }
     session.watch.positions = Some(now);
     session.watch.units = units.into_iter().map(|unit| (unit.unit, unit)).collect();
@@ -91,6 +96,52 @@ fn i3_positions_never_go_back(before: &Positions, now: &Positions) -> Result<()>
         && before.written <= now.written
         && before.end <= now.end;
     Trouble::unless(fine, || format!("I3: {before:?}, then {now:?}"))
+}
+
+/// I4: a durable fork record names copies that are durable: if the power goes now, and takes all
+/// that is not, each unit has those that the log counts.
+fn i4_durable_fork_records_name_durable_copies(session: &Session) -> Result<()> {
+    let left = Arc::new(session.disk().crash(Crash::DropAll));
+    let found = ReadOnly::open_on(left, Arc::new(session.clock.clone()))?;
+    for unit in found.units() {
+        let (extents, broken) = found.extents_of(unit.unit);
+        let copies: u64 = extents.iter().map(|extent| extent.records).sum();
+        Trouble::unless(broken.is_none() && copies == unit.secondary_records, || {
+            format!("I4: {copies} copies are durable of {unit:?}: {broken:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// I12: what older opens wrote is no record of this one, wherever it stands: in segments that are
+/// kept, behind their ends, and in files that are used again.
+///
+/// An open writes no record, so none in any file is the new incarnation's.
+pub(super) fn i12_older_records_never_validate(session: &Session) -> Result<()> {
+    let image = session.disk().fork();
+    let recovery = session.options().open_on(Arc::new(image.clone()))?;
+    let report = recovery.report();
+    let seed = Seed::new(&report.log_id, report.incarnation);
+    let mut tried = 0_u64;
+    for (name, len) in image.list()? {
+        let Some(number) = parse_segment_name(&name) else { continue };
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        image.peek(&name, 0, &mut bytes);
+        let first = number * session.setup.segment;
+        for (place, at) in (first..).step_by(8).zip((0..bytes.len()).step_by(8)) {
+            // Most of a file is zeros: no record has that length.
+            if bytes[at..].first_chunk().is_none_or(|len| *len == [0; 4]) {
+                continue;
+            }
+            tried += 1;
+            let found = decode_record(&bytes[at..], seed, Lsn::new(place));
+            Trouble::unless(found.is_err(), || {
+                format!("I12: in {name} at byte {at} stands a record of another open: {report:?}")
+            })?;
+        }
+    }
+    recovery.abandon();
+    Trouble::unless(tried > 0, || "I12: no file of the log was looked at".to_owned())
 }
 
 /// I7: the table that a restart rebuilds is the one before, where everything was durable. I8: and

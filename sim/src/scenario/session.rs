@@ -99,7 +99,7 @@ impl Session {
         self.setup.discipline == Discipline::RepeatHistory
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         let options = Options::new()
             .segment_size(self.setup.segment)
             .ring_size(self.setup.ring)
