@@ -5,7 +5,8 @@ use crate::place::Place;
 use crate::record;
 use crate::text;
 use clap::Args;
-use siding::{Error, ErrorKind, Kind, Lsn, ReadOnly, Record, Result};
+use serde_json::json;
+use siding::{Error, ErrorKind, Kind, Lsn, ReadOnly, Record, Records, Result};
 use std::time::Duration;
 
 /// Between two looks at a log that is followed: at first, and when nothing comes.
@@ -17,7 +18,9 @@ const LONG: Duration = Duration::from_secs(1);
 #[command(after_help = "Examples:\n  siding dump ledger --kind prepare,commit,abort\n  \
     siding dump ledger --uow transfer-7 --hex\n  siding dump ledger -f --json\n\n\
     Of a log in use only what was durable is shown. Of a live unit those records that were moved\n\
-    to the secondary log are shown too, wherever the main log begins.")]
+    to the secondary log are shown too, wherever the main log begins.\n\
+    -f pins nothing: what is trimmed before it was read is said, and it goes on at the oldest\n\
+    position kept.")]
 pub(crate) struct DumpArgs {
     #[command(flatten)]
     pub(crate) place: Place,
@@ -107,12 +110,12 @@ fn on_main(
     out: &mut Out,
 ) -> Result<bool> {
     let mut records = log.records(from)?;
-    let mut pause = BRIEF;
+    let (mut pause, mut seen) = (BRIEF, from);
     loop {
         match records.next() {
             Ok(Some(record)) if record.lsn() >= args.to() => return Ok(true),
             Ok(Some(record)) => {
-                pause = BRIEF;
+                (pause, seen) = (BRIEF, record.lsn());
                 if args.wants(unit, &record) {
                     print(out, &record, args.hex);
                 }
@@ -124,6 +127,9 @@ fn on_main(
                 records.refresh()?;
             }
             Ok(None) => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::Trimmed && args.follow => {
+                records = behind(args, seen, out)?;
+            }
             Err(error) if error.kind() == ErrorKind::Trimmed => return Err(error),
             Err(error) => {
                 broken(out, &error);
@@ -131,6 +137,18 @@ fn on_main(
             }
         }
     }
+}
+
+/// Whoever follows fell behind what is kept: says so, and goes on there.
+fn behind(args: &DumpArgs, seen: Lsn, out: &mut Out) -> Result<Records> {
+    let log = args.place.look()?;
+    let oldest = log.positions().oldest;
+    if out.json {
+        out.object(&json!({ "trimmed": { "behind": seen.get(), "below": oldest.get() } }));
+    }
+    out.flush();
+    note(format!("trimmed before it was read: what stood behind {seen}, below {oldest}"));
+    log.records(oldest)
 }
 
 fn broken(out: &mut Out, error: &Error) {

@@ -168,6 +168,17 @@ fn no_worker_outlives_the_demo() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(is_open());
+    // Whoever watches may ask it: the worker answers for its log.
+    let log = siding_kv::log_dir(&place);
+    for verb in ["why", "units"] {
+        let asked = [verb, log.to_str().unwrap(), "--json"];
+        let said = Command::new(env!("CARGO_BIN_EXE_siding")).args(asked).output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        let text = String::from_utf8_lossy(&said.stdout);
+        let mut rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        assert!(rows.all(|row| row["source"] == "owner"), "{text}");
+        assert!(verb != "why" || !text.is_empty());
+    }
     demo.kill().unwrap();
     demo.wait().unwrap();
     while is_open() {

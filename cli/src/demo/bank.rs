@@ -155,7 +155,9 @@ impl Bank {
             .segment_size(segment)
             .keypoint_bytes(segment * INTERVAL)
             .ring_size(4 << 20)
-            .forks(plant != Some(Plant::Unmoved));
+            .forks(plant != Some(Plant::Unmoved))
+            // Whoever watches asks it what it holds, while it runs.
+            .admin(true);
         Options::new().log(log).patience(Duration::from_secs(5))
     }
 

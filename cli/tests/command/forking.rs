@@ -6,7 +6,8 @@ use siding::{Log, Result};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
@@ -228,45 +229,96 @@ fn a_secondary_log_elsewhere_is_read_where_it_is_named() -> Result<()> {
     Ok(())
 }
 
+/// `dump -f --json`, and what it says.
+struct Following {
+    child: Child,
+    told: mpsc::Receiver<String>,
+}
+
+impl Following {
+    fn start(path: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_siding"))
+            .arg("dump")
+            .arg(path)
+            .args(["-f", "--json", "--kind", "data,commit"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (tell, told) = mpsc::channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        std::thread::spawn(move || lines.map_while(|line| tell.send(line.ok()?).ok()).count());
+        Self { child, told }
+    }
+
+    fn next(&self) -> Value {
+        let line = self.told.recv_timeout(Duration::from_secs(60)).expect("it goes on");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Stops it, or lets it go on.
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
 #[test]
-#[allow(clippy::zombie_processes, reason = "a test that fails leaves it to its parent")]
-fn a_live_log_is_followed() -> Result<()> {
+fn a_live_log_is_followed_over_segments_and_trims() -> Result<()> {
     let dir = tempdir().unwrap();
     let log = options().open(dir.path())?.finish()?;
     log.write(b"before")?;
     log.keypoint()?;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_siding"))
-        .arg("dump")
-        .arg(dir.path())
-        .args(["-f", "--json", "--kind", "data,commit"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (tell, told) = std::sync::mpsc::channel();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    std::thread::spawn(move || lines.map_while(|line| tell.send(line.ok()?).ok()).count());
-    let next = || -> Value {
-        let line = told.recv_timeout(Duration::from_secs(20)).expect("it goes on");
-        serde_json::from_str(&line).unwrap()
-    };
-    let first = next();
-    // More than a segment, so that it goes on from file to file.
+    let following = Following::start(dir.path());
+    let first = following.next();
     let mut last = first["lsn"].as_u64().unwrap();
-    for round in 0..30_u8 {
-        log.write(&[round; 3000])?;
+    for round in 0..6_u8 {
+        // Most of a segment, and what was read is trimmed.
+        for _ in 0..20 {
+            log.write(&[round; 3000])?;
+        }
+        let mut seen = 0;
+        while seen < 20 {
+            let record = following.next();
+            let lsn = record["lsn"].as_u64().unwrap_or_else(|| panic!("{record}"));
+            assert!(lsn > last, "{record}");
+            last = lsn;
+            seen += u32::from(record["len"] == 3000);
+        }
+        log.redo_from(log.positions().durable)?;
+        log.keypoint()?;
     }
+    assert!(log.positions().oldest.get() > 4 * (64 << 10), "{:?}", log.positions());
+
+    // One that does not keep up says what it missed, and goes on.
+    following.signal("-STOP");
+    for _ in 0..5 {
+        pass(&log)?;
+    }
+    log.write(b"after")?;
+    let oldest = log.positions().oldest.get();
     log.keypoint()?;
-    let mut seen = 0;
-    while seen < 30 {
-        let record = next();
-        let lsn = record["lsn"].as_u64().unwrap();
-        assert!(lsn > last, "{record}");
-        last = lsn;
-        seen += u32::from(record["len"] == 3000);
+    following.signal("-CONT");
+    let (mut missed, mut end) = (false, 0);
+    while end == 0 {
+        let said = following.next();
+        match said["trimmed"]["below"].as_u64() {
+            Some(below) => {
+                assert!(said["trimmed"]["behind"].as_u64() >= Some(last) && below >= oldest);
+                missed = true;
+            }
+            None if said["len"] == 5 => end = said["lsn"].as_u64().unwrap(),
+            None => {}
+        }
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let end = last.to_string();
+    assert!(missed, "it was stopped while segments it had not read were trimmed");
+    drop(following);
+    let end = end.to_string();
     siding(["dump", dir.path().to_str().unwrap(), "-f", "--to", &end]).exits(0);
     log.close()
 }
