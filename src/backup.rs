@@ -1,8 +1,9 @@
 //! Backup and restore: the embedder's files and the log they need, while work goes on.
 
-use crate::Log;
+use crate::{Log, RestoreOptions, Restored, restore_to};
 use siding_checkpoint::{
-    BackupFile, BackupOptions, DirectorySink, Manifest, ObjectFile, Plan, Sink,
+    BackupFile, BackupOptions, DirectorySink, Manifest, ObjectFile, Plan, Sink, Wanted,
+    plan_restore,
 };
 use siding_wal::disk::{Backend, Disk, LogFile, open_dir, open_dir_read_only};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -128,13 +129,47 @@ pub fn restore(
     let sink = open_dir_read_only(backup.as_ref())
         .map_err(|cause| Error::io("the backup cannot be opened", cause).file(backup.as_ref()))?;
     let disk = directory(into.as_ref(), true)?;
-    let made = |file: &BackupFile| -> Result<Arc<dyn LogFile>> {
-        let path = target(file);
-        let (parent, name) = split(&path)?;
-        let made = directory(parent, true)?.create(name);
-        made.map_err(|cause| Error::io("a file cannot be put back", cause).file(&path))
-    };
+    let made = |file: &BackupFile| put_back(&target(file));
     restore_on(&DirectorySink::new(sink), None, &*disk, &made, &|_| {})
+}
+
+/// Restores from the directory `archive`, of backups and archive, to what is wanted: the log into
+/// `into`, each file of an object where `target` says; none: it is not wanted. A file that is there
+/// is not overwritten. See [`restore_to`] for what is there then.
+///
+/// # Errors
+///
+/// Why there is no plan, with what can be reached; as [`restore_to`].
+///
+/// # Crash
+///
+/// As [`restore_to`].
+pub fn restore_dir(
+    archive: impl AsRef<Path>,
+    wanted: &Wanted,
+    into: impl AsRef<Path>,
+    target: impl Fn(&BackupFile) -> Option<PathBuf>,
+    options: &RestoreOptions<'_>,
+) -> Result<(Plan, Restored)> {
+    let path = archive.as_ref();
+    let disk = open_dir_read_only(path)
+        .map_err(|cause| Error::io("the archive cannot be opened", cause).file(path))?;
+    let sink = DirectorySink::new(disk);
+    let plan = plan_restore(&sink, wanted)?;
+    let made = |file: &BackupFile| target(file).map(|path| put_back(&path)).transpose();
+    let restored = restore_to(&sink, &plan, &directory(into.as_ref(), true)?, &made, options)?;
+    Ok((plan, restored))
+}
+
+/// A new file for an object.
+fn put_back(path: &Path) -> Result<Arc<dyn LogFile>> {
+    let (parent, name) = split(path)?;
+    let made = directory(parent, true)?.create(name);
+    made.map_err(|cause| {
+        Error::io("a file cannot be put back", cause)
+            .file(path)
+            .advise("name a place where nothing is; what a broken off restore left can be removed")
+    })
 }
 
 pub use siding_checkpoint::{restore as restore_on, verify_backup};

@@ -5,6 +5,7 @@ mod after;
 mod archive;
 mod branches;
 mod check;
+mod directories;
 mod driver;
 mod labels;
 mod object;
