@@ -49,23 +49,25 @@ fn files(disk: &MemoryDisk) -> std::io::Result<Files> {
 }
 
 /// How many sound directories [`image`] knows.
-pub const IMAGES: usize = 4;
+pub const IMAGES: usize = 8;
 
-/// The files of a sound log: either discipline, closed or not.
+/// The files of a sound log: either discipline, closed or not, with a secondary log or without.
 pub fn image(which: usize) -> &'static [(String, Vec<u8>)] {
     static MADE: OnceLock<Vec<Files>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let make = |which: usize| {
             let disciplines = [Discipline::DeferredApply, Discipline::RepeatHistory];
-            life(disciplines[which % 2], which < 2).unwrap_or_else(|error| panic!("{error}"))
+            let (closed, moves) = (which % 4 < 2, which >= 4);
+            life(disciplines[which % 2], closed, moves).unwrap_or_else(|error| panic!("{error}"))
         };
         (0..IMAGES).map(make).collect()
     });
     &made[which % IMAGES]
 }
 
-/// A short life of a log with everything in it, over a few segments.
-fn life(discipline: Discipline, closed: bool) -> Result<Files> {
+/// A short life of a log with everything in it, over a few segments; `moves`: units are moved, some
+/// of them more than once.
+fn life(discipline: Discipline, closed: bool, moves: bool) -> Result<Files> {
     let disk = MemoryDisk::new();
     let open = || -> Result<Log> {
         let recovery = options().discipline(discipline).open_on(Arc::new(disk.clone()))?;
@@ -73,6 +75,10 @@ fn life(discipline: Discipline, closed: bool) -> Result<Files> {
             unit.undo(|_| Ok(Vec::new()))?;
         }
         recovery.finish()
+    };
+    let fork_all = |log: &Log| -> Result<()> {
+        let mut live = log.units().into_iter().filter(|_| moves);
+        live.try_for_each(|unit| log.fork(unit.unit).map(drop))
     };
     let log = open()?;
     let mut long = log.begin()?;
@@ -91,14 +97,20 @@ fn life(discipline: Discipline, closed: bool) -> Result<Files> {
     let mut unit = log.begin()?;
     unit.append(b"decided")?;
     let _ = unit.decide()?;
+    let mut over = log.begin()?;
+    over.append(b"moved, and committed")?;
+    fork_all(&log)?;
     log.keypoint()?;
+    over.commit()?;
     long.append(b"longer")?;
+    fork_all(&log)?;
     log.ensure_durable(log.positions().end)?;
     log.abandon();
     drop(long);
     drop(log);
     let log = open()?;
     log.write(b"second")?;
+    fork_all(&log)?;
     log.keypoint()?;
     log.write(b"last")?;
     if closed {

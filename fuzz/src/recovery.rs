@@ -5,7 +5,9 @@ use crate::seal;
 use arbitrary::{Arbitrary, Unstructured};
 use siding::disk::{Clock, Disk};
 use siding::{Recovery, Result};
-use siding_wal::format::{SegmentHeader, parse_segment_name, segment_file_name};
+use siding_wal::format::{
+    SegmentHeader, extent_file_name, parse_extent_name, parse_segment_name, segment_file_name,
+};
 use std::sync::Arc;
 
 /// A directory.
@@ -14,7 +16,12 @@ enum Directory {
     /// A sound log, and what happened to it.
     Changed { image: u8, changes: Vec<Change>, seal: bool },
     /// Files of any bytes.
-    Any { control: Option<Vec<u8>>, segments: Vec<(u8, Vec<u8>)>, seal: bool },
+    Any {
+        control: Option<Vec<u8>>,
+        segments: Vec<(u8, Vec<u8>)>,
+        extents: Vec<(u8, Vec<u8>)>,
+        seal: bool,
+    },
 }
 
 /// Damage, or a lie.
@@ -41,6 +48,12 @@ enum Change {
         file: u8,
         own: bool,
         record: u16,
+        at: u8,
+        value: Number,
+    },
+    /// In the head of an extent, or in what stands behind it.
+    PutInExtent {
+        extent: u16,
         at: u8,
         value: Number,
     },
@@ -106,11 +119,14 @@ pub fn segment_recovery(data: &[u8]) {
             }
             (files, seal)
         }
-        Directory::Any { control, segments, seal } => {
+        Directory::Any { control, segments, extents, seal } => {
             let mut files = Files::new();
             files.extend(control.map(|bytes| ("control".to_owned(), bytes)));
             for (number, bytes) in segments {
                 files.push((segment_file_name(u64::from(number)), bytes));
+            }
+            for (number, bytes) in extents {
+                files.push((extent_file_name(extents_of(number)), bytes));
             }
             (files, seal)
         }
@@ -121,6 +137,11 @@ pub fn segment_recovery(data: &[u8]) {
         put_right(&mut files);
     }
     look_and_use(&files);
+}
+
+/// A number of an extent file, as one of the first opens gives it.
+fn extents_of(number: u8) -> u64 {
+    (u64::from(number / 16) << 32) | u64::from(number % 16)
 }
 
 /// The file, and a place in it.
@@ -155,6 +176,18 @@ fn apply(files: &mut Files, change: &Change) -> Option<()> {
             let start = places.get(usize::from(*record) % places.len().max(1))?;
             value.put(bytes, start + usize::from(*at))?;
         }
+        Change::PutInExtent { extent, at, value } => {
+            let all: Vec<(usize, usize)> = (0..)
+                .zip(&*files)
+                .filter(|(_, (name, _))| parse_extent_name(name).is_some())
+                .flat_map(|(file, (_, bytes))| {
+                    seal::extents(bytes).into_iter().map(move |start| (file, start))
+                })
+                .collect();
+            let (file, start) = all.get(usize::from(*extent) % all.len().max(1))?;
+            let (_, bytes) = files.get_mut(*file)?;
+            value.put(bytes, start + usize::from(*at))?;
+        }
         Change::Copy { file, from, to, len } => {
             let (bytes, from) = place(files, *file, *from)?;
             let piece: Vec<u8> = bytes.iter().skip(from).take(usize::from(*len)).copied().collect();
@@ -172,7 +205,11 @@ fn apply(files: &mut Files, change: &Change) -> Option<()> {
         }
         Change::Rename { file, number } => {
             let count = files.len().max(1);
-            files.get_mut(usize::from(*file) % count)?.0 = segment_file_name(u64::from(*number));
+            let (name, _) = files.get_mut(usize::from(*file) % count)?;
+            *name = match parse_extent_name(name) {
+                Some(_) => extent_file_name(extents_of(*number)),
+                None => segment_file_name(u64::from(*number)),
+            };
         }
     }
     Some(())
@@ -182,6 +219,10 @@ fn apply(files: &mut Files, change: &Change) -> Option<()> {
 fn put_right(files: &mut Files) {
     let mut before = 0;
     for (name, bytes) in files {
+        if let Some(number) = parse_extent_name(name) {
+            seal::all_extents(bytes, number);
+            continue;
+        }
         if parse_segment_name(name).is_none() {
             seal::control(bytes);
             continue;
@@ -240,7 +281,14 @@ fn go_on(recovery: Recovery) -> Result<()> {
         unit.undo(|_| Ok(Vec::new()))?;
     }
     let log = recovery.finish()?;
-    let _ = (log.why_retained(), log.units());
+    let _ = (log.why_retained(), log.strangers());
+    for unit in log.units() {
+        if let Ok(mut records) = log.unit_records(unit.unit) {
+            while matches!(records.next(), Ok(Some(_))) {}
+        }
+        // What is lost keeps it from nothing else.
+        let _ = log.fork(unit.unit);
+    }
     let mut unit = log.begin()?;
     unit.append(b"more")?;
     let commit = unit.commit()?;

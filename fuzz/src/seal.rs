@@ -2,7 +2,7 @@
 
 use siding_wal::format::{
     BATCH_HEADER_LEN, CONTROL_LEN, CONTROL_SLOT_LEN, EXTENT_FILE_HEADER_LEN, EXTENT_HEAD_LEN,
-    ExtentPlace, HEADER_LEN, LogId, RESTORED_LEN,
+    ExtentFileHeader, ExtentPlace, HEADER_LEN, LogId, RESTORED_LEN, SPtr,
 };
 
 const RECORD_HEADER_LEN: usize = 32;
@@ -74,6 +74,36 @@ pub(crate) fn extent(bytes: &mut [u8], place: &ExtentPlace) {
     if let Some(head) = bytes.get(..EXTENT_HEAD_LEN - 4) {
         let crc = crc32c::crc32c_append(crc, head);
         put(bytes, EXTENT_HEAD_LEN - 4, crc);
+    }
+}
+
+/// Where extents start in their file, as far as lengths lead.
+pub(crate) fn extents(file: &[u8]) -> Vec<usize> {
+    let unit = number(file, 12).and_then(|unit| usize::try_from(unit).ok()).unwrap_or(512);
+    let mut places = Vec::new();
+    let mut at = unit.clamp(512, 1 << 16);
+    while at < file.len() {
+        let len = number(file, at + 32).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+        if file.get(at..at + 4) == Some(b"XTNT") {
+            places.push(at);
+            at = at.saturating_add(len.max(EXTENT_HEAD_LEN).next_multiple_of(8));
+        } else {
+            // A sync pads.
+            at = (at + 1).next_multiple_of(512);
+        }
+    }
+    places
+}
+
+/// The header and every extent of a file of this number.
+pub(crate) fn all_extents(file: &mut [u8], number: u64) {
+    extent_file(file);
+    let Ok(header) = ExtentFileHeader::decode(file) else { return };
+    for start in extents(file) {
+        let at = SPtr { extent: number, offset: u32::try_from(start / 8).unwrap_or(0) };
+        if let Some(bytes) = file.get_mut(start..) {
+            extent(bytes, &ExtentPlace { log_id: header.log_id, at });
+        }
     }
 }
 

@@ -228,6 +228,15 @@ fn recovery_of_any_directory() {
     feed(250, segment_recovery, |rng| any_bytes(rng, 4000));
 }
 
+/// The images that are changed have a secondary log, with units that were moved more than once.
+#[test]
+fn half_of_the_images_have_extents() {
+    for which in 0..IMAGES {
+        let extents = image(which).iter().filter(|(name, _)| name.ends_with(".ext"));
+        assert_eq!(extents.count() > 0, which >= 4, "{which}");
+    }
+}
+
 #[test]
 fn calls_in_any_order() {
     feed(250, ops, |rng| any_bytes(rng, 6000));
