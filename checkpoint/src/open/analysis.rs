@@ -164,6 +164,7 @@ impl Analysis {
             self.directories.insert(segment.number, segment.directory);
         }
         self.commits = Commits::default();
+        self.commits.redo_carried(self.bounds.redo);
         for segment in table.segments.iter().filter(|segment| segment.commit_low < Lsn::MAX) {
             let behind = segment.number.saturating_add(1).saturating_mul(self.segment_size);
             self.commits.note(table.begin.min(Lsn::new(behind)), segment.commit_low);

@@ -290,6 +290,7 @@ impl Stream {
         let mut core = self.core();
         let durable = core.writer.durable();
         core.units.redo_carried(redo, durable);
+        core.commits.redo_carried(redo);
         Ok(())
     }
 

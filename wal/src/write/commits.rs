@@ -18,9 +18,17 @@ const STEPS: usize = 4096;
 pub struct Commits {
     /// The position behind a COMMIT, and the oldest record that it or a later one needs.
     steps: VecDeque<(Lsn, Lsn)>,
+    /// The redo position that the last durable keypoint carries.
+    redo: Lsn,
 }
 
 impl Commits {
+    /// A durable keypoint carries this redo position: for it answers are kept exact. COMMITs below
+    /// it still count for who asks from further back, and are not mistaken for what redo needs.
+    pub fn redo_carried(&mut self, redo: Lsn) {
+        self.redo = self.redo.max(redo);
+    }
+
     /// A COMMIT that ends at `next`, behind all others so far, needs records from `oldest` on.
     pub fn note(&mut self, next: Lsn, oldest: Lsn) {
         while self.steps.pop_back_if(|(_, need)| *need >= oldest).is_some() {}
@@ -40,18 +48,22 @@ impl Commits {
     /// Of the COMMITs up to `upto`, `exact` says all that still counts.
     pub fn learn(&mut self, upto: Lsn, exact: &Self) {
         let index = self.steps.partition_point(|(next, _)| *next <= upto);
-        let later = Self { steps: self.steps.split_off(index) };
+        let (later, redo) = (self.steps.split_off(index), self.redo);
+        let later = Self { steps: later, redo };
         *self = exact.clone();
+        self.redo_carried(redo);
         self.append(&later);
     }
 
-    /// Makes one step of each two neighbours in the older half.
+    /// Makes one step of each two neighbours in the older half, but for those that the redo
+    /// position lies between.
     fn coarsen(&mut self) {
         let newer = self.steps.split_off(STEPS / 2);
         let older = std::mem::take(&mut self.steps);
-        let mut pairs = older.into_iter();
-        while let Some((next, need)) = pairs.next() {
-            let next = pairs.next().map_or(next, |(next, _)| next);
+        let mut pairs = older.into_iter().peekable();
+        while let Some((first, need)) = pairs.next() {
+            let same_side = |(next, _): &(Lsn, Lsn)| first > self.redo || *next <= self.redo;
+            let next = pairs.next_if(same_side).map_or(first, |(next, _)| next);
             self.steps.push_back((next, need));
         }
         self.steps.extend(newer);
@@ -124,6 +136,23 @@ mod tests {
             let least = commits.need(Lsn::new(to)).min(between);
             prop_assert_eq!(least, commits.need(Lsn::new(redo)));
         }
+    }
+
+    #[test]
+    fn what_lies_below_the_redo_position_is_not_what_redo_needs() {
+        let mut commits = Commits::default();
+        for number in 1..=9_u64 {
+            commits.note(Lsn::new(number * 10), Lsn::new(number * 10 - 5));
+        }
+        let redo = Lsn::new(90);
+        commits.redo_carried(redo);
+        for number in 10..=100_000_u64 {
+            commits.note(Lsn::new(number * 10), Lsn::new(number * 10 - 5));
+            assert_eq!(commits.need(redo), Lsn::new(95), "at {number}");
+        }
+        assert!(commits.steps.len() <= STEPS);
+        assert!(commits.need(Lsn::new(50)) <= Lsn::new(55));
+        assert!(commits.need_between(Lsn::ZERO, redo) <= Lsn::new(5));
     }
 
     #[test]
