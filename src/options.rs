@@ -159,7 +159,7 @@ impl Options {
         self
     }
 
-    /// The most bytes that are copied a second; the default is 16 MiB.
+    /// The most bytes that are copied a second; the default is 4 MiB.
     #[must_use]
     pub fn fork_rate(mut self, bytes: u64) -> Self {
         self.config.forks.rate = bytes;

@@ -7,7 +7,8 @@
 use crate::engine::Engine;
 use crate::steps::{Steps, scan_from};
 use siding_wal::format::{DirectoryChunk, DirectoryEntry, Kind, wide};
-use siding_wal::read::Segments;
+use siding_wal::read::{Runs, Segments};
+use siding_wal::stream::RecordBuf;
 use siding_wal::{Lsn, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -87,8 +88,13 @@ impl Engine {
         }
     }
 
-    /// Which units hold each sealed segment, oldest segment first.
-    pub(crate) fn sealed(&self) -> Result<Vec<(u64, Arc<Vec<DirectoryEntry>>)>> {
+    /// Which units hold each sealed segment, oldest segment first. Where a directory would have to
+    /// be made by a scan the list ends, at or above `free_below`, or after so many scans.
+    pub(crate) fn sealed(
+        &self,
+        free_below: Lsn,
+        mut scans: u64,
+    ) -> Result<Vec<(u64, Arc<Vec<DirectoryEntry>>)>> {
         let stream = self.stream();
         let segments = stream.segments();
         let oldest = segments.oldest_number().unwrap_or(0);
@@ -107,7 +113,15 @@ impl Engine {
                     let lsn = directories.lsn_of(segment);
                     let limit = stream.core().writer.durable();
                     let lives = |unit| stream.core().units.get(unit).is_some();
-                    let entries = Arc::new(directory(&segments, limit, segment, lsn, &lives)?);
+                    let entries = match written(&segments, limit, segment, lsn)? {
+                        Some(entries) => entries,
+                        None if scans == 0 || segment >= segments.number_of(free_below) => break,
+                        None => {
+                            scans -= 1;
+                            scan_for_directory(&segments, limit, segment, &lives)?
+                        }
+                    };
+                    let entries = Arc::new(entries);
                     directories.known.insert(segment, Arc::clone(&entries));
                     entries
                 }
@@ -131,21 +145,25 @@ pub(crate) fn directory(
     lsn: Lsn,
     lives: &dyn Fn(u64) -> bool,
 ) -> Result<Vec<DirectoryEntry>> {
-    let written = if lsn.is_zero() || lsn >= limit {
-        None
-    } else {
-        read_directory(segments, limit, segment, lsn)?
-    };
-    written.map_or_else(|| scan_for_directory(segments, limit, segment, lives), Ok)
+    match written(segments, limit, segment, lsn)? {
+        Some(entries) => Ok(entries),
+        None => scan_for_directory(segments, limit, segment, lives),
+    }
 }
 
-/// Reads a directory whose first chunk stands at `lsn`; none if it is not whole.
-fn read_directory(
+/// Reads a directory whose first chunk stands at `lsn`; none if it is not there, or not whole.
+fn written(
     segments: &Segments,
     limit: Lsn,
     segment: u64,
     lsn: Lsn,
 ) -> Result<Option<Vec<DirectoryEntry>>> {
+    if lsn.is_zero() || lsn >= limit {
+        return Ok(None);
+    }
+    if let Some(entries) = read_small_directory(segments, segment, lsn) {
+        return Ok(Some(entries));
+    }
     let scan = scan_from(segments, lsn)?;
     let mut steps = Steps::new(scan.limit(limit), lsn);
     let (mut entries, mut next) = (Vec::new(), 0);
@@ -166,6 +184,21 @@ fn read_directory(
         }
     }
     Ok(None)
+}
+
+/// The same of a directory that is one chunk, as most are: a scan would read a MiB to find it.
+fn read_small_directory(
+    segments: &Segments,
+    segment: u64,
+    lsn: Lsn,
+) -> Option<Vec<DirectoryEntry>> {
+    // Any incarnation that the files name may have written it.
+    let newest = segments.iter().map(|segment| segment.header.incarnation).max()?;
+    let mut buf = RecordBuf::expecting(Runs::default());
+    let header = buf.read(segments, newest, lsn).ok()?;
+    let chunk = DirectoryChunk::decode(buf.payload()).ok()?;
+    let whole = header.kind == Kind::Directory && (chunk.index, chunk.chunks) == (0, 1);
+    (whole && chunk.segment == segment).then_some(chunk.units)
 }
 
 /// Makes the directory of a segment from its records.

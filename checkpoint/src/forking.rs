@@ -20,6 +20,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes copied in one round, at most, while nobody waits for it.
 const ROUND: u64 = 4 << 20;
 
+/// Background work waits until it may copy this much, or what a quarter of a second brings: a round
+/// costs a sync, and that costs a commit the wait for it.
+const WORTH: u64 = 2 << 20;
+
+/// Bytes of log that background work scans at a time for directories that are not there, or one
+/// segment: commits go first.
+const SCANNED: u64 = 2 << 20;
+
 /// Why moves may be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -42,6 +50,8 @@ struct Terms {
     free_below: Lsn,
     budget: u64,
     urgent: bool,
+    /// Directories that may be made by a scan for it.
+    scans: u64,
 }
 
 /// What the engine keeps for moves.
@@ -181,11 +191,17 @@ impl Engine {
                 Why::Outrun => pace.allowed(now).max(ROUND),
                 Why::Full | Why::FullBeforeKeypoint => u64::MAX,
             };
-            if budget == 0 {
+            let least = if why == Why::Now { WORTH.min(pace.rate() / 4).max(1) } else { 1 };
+            if budget < least {
                 return false;
             }
+            // Who waits wants to know all; else the rest is seen next time.
+            let scans = match why {
+                Why::Now | Why::Keypoint => self.scans_at_a_time(),
+                Why::Outrun | Why::Full | Why::FullBeforeKeypoint => u64::MAX,
+            };
             let urgent = matches!(why, Why::Full | Why::FullBeforeKeypoint);
-            let terms = Terms { free_below, budget, urgent };
+            let terms = Terms { free_below, budget, urgent, scans };
             self.situation(&terms, |situation| policy.round(situation))
         };
         let Ok(planned) = plans else { return false };
@@ -267,12 +283,17 @@ impl Engine {
     /// A directory was to be made by a scan, and the log is damaged.
     pub fn fork_effects(&self) -> Result<Vec<Effect>> {
         let policy = self.forking.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        let terms = Terms { free_below: self.free_below(), budget: u64::MAX, urgent: false };
+        let (free_below, scans) = (self.free_below(), u64::MAX);
+        let terms = Terms { free_below, budget: u64::MAX, urgent: false, scans };
         self.situation(&terms, |situation| policy.0.effects(situation))
     }
 
+    fn scans_at_a_time(&self) -> u64 {
+        SCANNED.checked_div(self.stream().settings().segment_size).unwrap_or(0).max(1)
+    }
+
     fn situation<T>(&self, terms: &Terms, ask: impl FnOnce(&Situation<'_>) -> T) -> Result<T> {
-        let directories = self.sealed()?;
+        let directories = self.sealed(terms.free_below, terms.scans)?;
         let segments: Vec<Sealed<'_>> = directories
             .iter()
             .map(|(number, directory)| Sealed { number: *number, directory })

@@ -2,8 +2,8 @@
 //!
 //! Pure: the monotonic clock is an argument.
 
-/// The pace if nobody chose another: 16 MiB a second.
-pub const DEFAULT_PACE: u64 = 16 << 20;
+/// The pace if nobody chose another: 4 MiB a second.
+pub const DEFAULT_PACE: u64 = 4 << 20;
 
 /// Thousandths of a byte: what one byte a second brings in a millisecond.
 const THOUSANDTHS: u128 = 1000;

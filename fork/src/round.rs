@@ -7,6 +7,7 @@ use crate::mover::{Action, Move, Task};
 use crate::pool::{Pool, Purpose};
 use siding_wal::chain::{Copies as _, Fetch as _};
 use siding_wal::format::SPtr;
+use siding_wal::read::{Runs, Stretch};
 use siding_wal::seeded;
 use siding_wal::stream::{RecordBuf, Stream};
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -88,15 +89,19 @@ impl Mover {
         let mut round = Round::default();
         let mut moves: Vec<Move> = Vec::new();
         // One for all: what one unit wrote often stands near what the next one did.
-        let mut buf = RecordBuf::new();
+        let mut expecting = RecordBuf::expecting(expected(stream, orders));
+        // Originals of what was moved lie nobody knows where.
+        let mut searching = RecordBuf::new();
         for order in orders {
             let Some(mut one) = self.begin(stream, *order) else { continue };
-            match self.copy(stream, &mut one, &mut buf) {
+            let rebuilds = order.task == Task::Rebuild;
+            let buf = if rebuilds { &mut searching } else { &mut expecting };
+            match self.copy(stream, &mut one, buf) {
                 Ok(true) => moves.push(one),
                 Ok(false) => self.give_up(stream, &one, &mut round),
                 Err(error) => {
                     self.give_up(stream, &one, &mut round);
-                    if !gone(&error) || order.task == Task::Rebuild {
+                    if !gone(&error) || rebuilds {
                         round.given_up.push((order.unit, error));
                     }
                 }
@@ -232,6 +237,30 @@ impl Mover {
             self.pool.free(unit);
         }
     }
+}
+
+/// Where the originals of a round stand: a unit's records lie between its floor and its head, as
+/// close together as its number of them says.
+fn expected(stream: &Stream, orders: &[Order]) -> Runs {
+    let core = stream.core();
+    let stretch = |order: &Order| {
+        let upto = match order.task {
+            Task::Whole => Lsn::MAX,
+            Task::UpTo { upto, .. } => upto,
+            Task::Compact | Task::Rebuild => return None,
+        };
+        let unit = core.units.get(order.unit)?;
+        let (records, bytes) = unit.main;
+        let newest = upto.min(unit.head);
+        // Nobody knows how long the newest one is: as long as the others.
+        let to = newest.plus(bytes.checked_div(records)?);
+        let part = to.since(unit.floor).max(1);
+        let whole = unit.head.since(unit.floor).max(part);
+        let share = u128::from(records) * u128::from(part) / u128::from(whole);
+        let records = u64::try_from(share).unwrap_or(records);
+        (newest >= unit.floor).then_some(Stretch { from: unit.floor, to, records })
+    };
+    Runs::of(orders.iter().filter_map(stretch))
 }
 
 /// Whether the unit, and its records with it, went away under the move.

@@ -10,6 +10,7 @@ mod lost_redo;
 mod meanwhile;
 mod moves;
 mod place;
+mod reads;
 mod room;
 mod stuck;
 #[path = "../support/mod.rs"]

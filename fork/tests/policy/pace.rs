@@ -6,7 +6,7 @@ use siding_fork::{DEFAULT_PACE, Pace};
 #[test]
 fn a_second_is_saved_and_no_more() {
     let mut pace = Pace::default();
-    assert_eq!(pace.rate(), 16 << 20);
+    assert_eq!(pace.rate(), 4 << 20);
     assert_eq!(pace.allowed(5), DEFAULT_PACE);
     assert_eq!(pace.allowed(60_000), DEFAULT_PACE);
     pace.spend(DEFAULT_PACE);

@@ -9,6 +9,7 @@ mod inventory;
 mod orphan;
 mod random;
 mod rows;
+mod runs;
 mod search;
 mod segments;
 mod survey;
@@ -23,6 +24,7 @@ pub use inventory::{
 };
 pub use random::{ReadBuf, read_record};
 pub use rows::{Case, Decision, ROWS, Row, judge, row};
+pub use runs::{Runs, Stretch};
 pub use segments::{Segment, Segments};
 pub use survey::{Identity, Survey, survey};
 pub use verdict::{After, At, Facts, Next, Verdict};

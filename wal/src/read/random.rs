@@ -1,5 +1,6 @@
 //! One record at an LSN, for chain walks and lookups.
 
+use super::runs::Runs;
 use super::segments::{Segment, Segments};
 use crate::disk::AlignedBuf;
 use crate::format::segment_file_name;
@@ -29,6 +30,9 @@ pub struct ReadBuf {
     /// The incarnation of the last record found.
     incarnation: Option<u32>,
     reads: u64,
+    bytes_read: u64,
+    /// What will be asked for, if that was said.
+    expected: Option<Runs>,
 }
 
 impl ReadBuf {
@@ -50,6 +54,18 @@ impl ReadBuf {
         self.reads
     }
 
+    /// Bytes the disk was asked for so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// From here on these runs are read by chunks, and everything else by itself: no walk is
+    /// expected to go on near its last record.
+    pub fn expect(&mut self, runs: Runs) {
+        self.expected = Some(runs);
+    }
+
     /// Forgets the window: what stands in the file may have changed.
     pub fn forget(&mut self) {
         self.segment = None;
@@ -68,6 +84,13 @@ impl ReadBuf {
         let near =
             self.segment == Some(segment.number) && offset.abs_diff(self.start) <= 4 * STRIDE;
         let (from, to) = match near {
+            _ if let Some(runs) = &self.expected => {
+                let first = segment.header.first_lsn();
+                let (from, to) = runs.chunk(first.plus(offset), wide(want));
+                // What stands in other segments is read there.
+                let from = if from < first { 0 } else { from.since(first) };
+                (from - from % wide(BLOCK), to.since(first).next_multiple_of(wide(BLOCK)))
+            }
             // One block more: most records then lie in it whole, not their headers alone.
             true if offset < self.start => {
                 (start.min(end.saturating_sub(STRIDE)), end.saturating_add(wide(BLOCK)))
@@ -97,6 +120,7 @@ impl ReadBuf {
             self.buf = AlignedBuf::zeroed(want);
         }
         self.reads += 1;
+        self.bytes_read = self.bytes_read.saturating_add(wide(want));
         let room = self.buf.as_mut_slice().get_mut(..want).unwrap_or_default();
         self.len = segment.file.read_at(from, room)?;
         (self.segment, self.start) = (Some(segment.number), from);

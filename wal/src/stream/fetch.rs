@@ -3,7 +3,7 @@
 use super::Stream;
 use crate::chain::{ChainStart, Copies, Fetch};
 use crate::format::{Extent, RECORD_HEADER_LEN, RecordHeader, Seed, decode_record, size};
-use crate::read::{ReadBuf, Segments, read_record};
+use crate::read::{ReadBuf, Runs, Segments, read_record};
 use crate::write::{Batch, Recent};
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::ops::Range;
@@ -33,6 +33,14 @@ impl RecordBuf {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A buffer for reads of these runs: they are read by chunks, everything else by itself.
+    #[must_use]
+    pub fn expecting(runs: Runs) -> Self {
+        let mut buf = Self::new();
+        buf.file.expect(runs);
+        buf
     }
 
     /// The payload of the record that was fetched last.

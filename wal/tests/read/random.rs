@@ -3,7 +3,7 @@
 use crate::support::{Builder, SIZE};
 use proptest::prelude::*;
 use siding_wal::format::segment_file_name;
-use siding_wal::read::{ReadBuf, Segments, read_record, survey};
+use siding_wal::read::{ReadBuf, Runs, Segments, Stretch, read_record, survey};
 use siding_wal::{ErrorKind, Lsn};
 
 fn log() -> Builder {
@@ -64,6 +64,33 @@ fn a_walk_asks_the_disk_once_for_neighbours() {
     buf.forget();
     read_record(&segments, log.incarnation, log.written[0].lsn, &mut buf).unwrap();
     assert_eq!(buf.reads(), 2);
+}
+
+#[test]
+fn what_is_expected_is_read_once_and_what_is_not_by_itself() {
+    let mut log = Builder::new(512);
+    let body = [5; 4_000];
+    for _ in 0..14 {
+        log.commit(&[&body]);
+    }
+    let segments = survey(&log.disk()).unwrap().segments;
+    let (first, last) = (log.written[4].lsn, log.written[9].lsn);
+    let stretch = Stretch { from: first, to: last.plus(4_000), records: 6 };
+    let mut buf = ReadBuf::new();
+    buf.expect(Runs::of([stretch]));
+    for record in log.written[4..10].iter().rev().chain(&log.written[4..10]) {
+        let (_, range) = read_record(&segments, log.incarnation, record.lsn, &mut buf).unwrap();
+        assert_eq!(buf.get(range), record.payload);
+    }
+    // A block before and one behind, and once more if the newest record reaches beyond.
+    let len = last.since(first) + 4_000;
+    assert!(buf.reads() <= 2 && buf.bytes_read() <= buf.reads() * (len + 2 * 4_096));
+    let before = buf.bytes_read();
+    for record in [&log.written[13], &log.written[0]] {
+        read_record(&segments, log.incarnation, record.lsn, &mut buf).unwrap();
+    }
+    let read = buf.bytes_read() - before;
+    assert!(read <= 2 * (4_096 + 2 * 4_096), "{read} bytes for two records");
 }
 
 #[test]
