@@ -3,7 +3,7 @@
 //! A compensation record says what is left to undo: a walk over *effects* skips everything above
 //! its `undo_next` (ARIES, Mohan et al. 1992), a walk over *records* skips nothing.
 
-use crate::format::{Compensation, Extent, Kind, RecordHeader, SPtr, wide};
+use crate::format::{Compensation, Extent, Kind, RecordHeader, SPtr};
 use crate::stream::RecordBuf;
 use crate::{Error, ErrorKind, Lsn, Result};
 use std::sync::Arc;
@@ -401,13 +401,18 @@ impl Forward {
         self.walk.resume(window);
         for _ in 0..WINDOW {
             let Some((lsn, _)) = self.walk.step(source)? else { break };
-            let link = match self.walk.next {
-                Link::Copies(at, Some(index)) => Link::Copies(at, Some(index)),
-                _ => Link::Main(lsn),
-            };
-            self.links.push((lsn, link));
+            self.note(lsn);
         }
         Ok(())
+    }
+
+    /// The walk has come to this record, of the window at hand.
+    fn note(&mut self, lsn: Lsn) {
+        let link = match self.walk.next {
+            Link::Copies(at, Some(index)) => Link::Copies(at, Some(index)),
+            _ => Link::Main(lsn),
+        };
+        self.links.push((lsn, link));
     }
 
     fn read(&mut self, lsn: Lsn, link: Link, source: &dyn Fetch) -> Result<RecordHeader> {
@@ -430,17 +435,18 @@ impl Forward {
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "an extent has fewer copies than it had"))
     }
 
+    /// Walks to the end of the chain. What it comes to last is the window to begin with.
     fn survey(&mut self, source: &dyn Fetch) -> Result<()> {
-        let mut count = 0_u64;
         loop {
             let position = self.walk.position();
-            if self.walk.step(source)?.is_none() {
-                return Ok(());
-            }
-            if count.is_multiple_of(wide(WINDOW)) {
+            let Some((lsn, _)) = self.walk.step(source)? else { break };
+            if self.links.len().is_multiple_of(WINDOW) {
                 self.windows.push(position);
+                self.links.clear();
             }
-            count += 1;
+            self.note(lsn);
         }
+        self.window = self.windows.pop();
+        Ok(())
     }
 }

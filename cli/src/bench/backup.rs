@@ -3,7 +3,10 @@
 use super::{Effort, Measured, median, rate, timed};
 use siding::archive::DirectorySink;
 use siding::disk::{AlignedBuf, Disk, open_dir};
-use siding::{Backend, BackupOptions, Error, Log, Lsn, ObjectFile, Options, Result, object_file};
+use siding::{
+    Backend, BackupOptions, Discipline, Error, Log, Lsn, ObjectFile, Options, Recovery, Result,
+    object_file,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,41 +173,53 @@ fn plainly(from: &dyn Disk, to: &dyn Disk) -> Result<()> {
     to.sync_dir().map_err(failed)
 }
 
-/// Forward recovery of a log that was restored, and the restart scan of the same log.
-pub(super) fn forward(effort: &Effort) -> Result<Measured> {
+/// Forward recovery of a log that was restored, and the restart scan of the same log. Under
+/// deferred apply it goes back along the chain of each unit that committed.
+pub(super) fn forward(effort: &Effort, discipline: Discipline) -> Result<Measured> {
     let bytes = (512 << 20) / effort.divisor;
     let (path, backup, again) =
         (effort.dir.join("log"), effort.dir.join("backup"), effort.dir.join("again"));
-    super::scan::fill(&path, bytes)?;
+    let options = || super::scan::of(discipline);
+    super::scan::fill(&path, bytes, options())?;
     {
-        let log = super::scan::options().open(&path)?.finish()?;
+        let log = options().open(&path)?.finish()?;
         // No redo position was reported: all of it is to be redone.
-        let sink = sink(&backup)?;
-        log.backup_to(&sink, &[], &BackupOptions::new().full_speed())?;
+        log.backup_to(&sink(&backup)?, &[], &BackupOptions::new().full_speed())?;
         log.abandon();
     }
     siding::restore(&backup, &again, |file| PathBuf::from(&file.name))?;
     removed(&backup)?;
     let (mut values, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds.min(5) {
-        let (recovery, took) = timed(|| super::scan::options().open(&path))?;
+        let (recovery, took) = timed(|| options().open(&path))?;
         floors.push(rate(recovery.report().scanned_bytes, took));
         recovery.abandon();
         let (redone, took) = timed(|| {
-            let recovery = super::scan::options().open(&again)?;
-            let mut committed = recovery.committed()?;
-            let (mut from, mut to) = (Lsn::ZERO, Lsn::ZERO);
-            while let Some(record) = committed.next()? {
-                to = record.lsn();
-                from = if from.is_zero() { to } else { from };
-            }
-            drop(committed);
+            let recovery = options().open(&again)?;
+            let redone = redo(&recovery, discipline)?;
             recovery.abandon();
-            Ok(to.get() - from.get())
+            Ok(redone)
         })?;
         values.push(rate(redone, took));
     }
     Ok(Measured { value: median(values), floor: Some(median(floors)) })
+}
+
+/// Goes through all that is to be redone; how far it reaches in the log.
+fn redo(recovery: &Recovery, discipline: Discipline) -> Result<u64> {
+    let mut last = Lsn::ZERO;
+    if discipline == Discipline::RepeatHistory {
+        let mut history = recovery.history()?;
+        while let Some(record) = history.next()? {
+            last = record.lsn();
+        }
+    } else {
+        let mut committed = recovery.committed()?;
+        while let Some(record) = committed.next()? {
+            last = record.lsn();
+        }
+    }
+    Ok(last.get())
 }
 
 /// Bytes of log from the recovery point to the end, exact; and from where a rule would start that

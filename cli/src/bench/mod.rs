@@ -13,7 +13,7 @@ mod stuck;
 
 use clap::Args;
 use serde_json::json;
-use siding::{Error, ErrorKind, Result};
+use siding::{Discipline, Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -248,7 +248,15 @@ const FIGURES: &[Figure] = &[
         what: "forward recovery of a restored log; floor: the restart scan of the same log",
         goal: Some(0.8),
         limit: None,
-        run: backup::forward,
+        run: |effort| backup::forward(effort, Discipline::RepeatHistory),
+    },
+    Figure {
+        name: "restore_scan_deferred",
+        unit: "bytes/s",
+        what: "the same under deferred apply, unit by unit in the order of COMMITs",
+        goal: Some(0.8),
+        limit: None,
+        run: |effort| backup::forward(effort, Discipline::DeferredApply),
     },
     Figure {
         name: "recovery_point",

@@ -2,14 +2,14 @@
 
 use super::{Effort, Measured, median, rate, timed};
 use siding::disk::{AlignedBuf, open_dir};
-use siding::{Backend, Error, Options, Result};
+use siding::{Backend, Discipline, Error, Options, Result};
 use std::path::Path;
 
 /// Writes a log that was not closed cleanly, then opens it again and again.
 pub(super) fn cold(effort: &Effort) -> Result<Measured> {
     let path = effort.dir.join("log");
     let bytes = (512 << 20) / effort.divisor;
-    fill(&path, bytes)?;
+    fill(&path, bytes, options())?;
     let (mut values, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds.min(5) {
         floors.push(bare(&path)?);
@@ -21,12 +21,21 @@ pub(super) fn cold(effort: &Effort) -> Result<Measured> {
 }
 
 pub(super) fn options() -> Options {
-    // Without keypoints the whole log is scanned.
-    Options::new().keypoint_bytes(u64::MAX).keypoint_interval(std::time::Duration::MAX)
+    of(Discipline::DeferredApply)
 }
 
-pub(super) fn fill(path: &Path, bytes: u64) -> Result<()> {
-    let log = options().open(path)?.finish()?;
+/// The same, of either discipline.
+pub(super) fn of(discipline: Discipline) -> Options {
+    // Without keypoints the whole log is scanned.
+    Options::new()
+        .discipline(discipline)
+        .undo(|record| Ok(record.payload().to_vec()))
+        .keypoint_bytes(u64::MAX)
+        .keypoint_interval(std::time::Duration::MAX)
+}
+
+pub(super) fn fill(path: &Path, bytes: u64, options: Options) -> Result<()> {
+    let log = options.open(path)?.finish()?;
     let payload = [7; 256];
     let mut written = 0;
     while written < bytes {
