@@ -14,6 +14,7 @@ mod options;
 mod read_only;
 mod record;
 mod recovery;
+pub mod repair;
 mod restore;
 mod ticket;
 mod unit;

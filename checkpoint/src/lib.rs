@@ -15,6 +15,7 @@ mod lost;
 mod open;
 mod reader;
 mod redo;
+pub mod repair;
 mod restore;
 mod retain;
 pub mod sink;

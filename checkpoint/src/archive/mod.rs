@@ -19,6 +19,7 @@ pub(crate) use inventory::read_manifest;
 pub use inventory::{ArchivedExtents, Inventory, read_index};
 pub use names::{Name, extent_name, name_of, segment_stem};
 pub use pack::read_segment;
+pub(crate) use pack::unpack;
 pub use put::{Fault, Outgoing, Tried, put_extents};
 pub use run::ArchiveStatus;
 pub(crate) use run::Archiving;

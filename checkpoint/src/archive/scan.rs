@@ -117,12 +117,19 @@ impl Indexer {
     /// As [`Walk::finish`].
     pub fn finish(self, sealed: bool) -> Result<SegmentIndex> {
         self.walk.finish()?;
-        let header = self
-            .walk
-            .header()
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the segment has no header"))?;
+        let index = self.so_far();
+        let index =
+            index.ok_or_else(|| Error::new(ErrorKind::Corrupt, "the segment has no header"))?;
+        Ok(SegmentIndex { sealed, ..index })
+    }
+
+    /// What is whole so far, wherever the bytes stopped; none if not even the header was. The sums
+    /// are those of all bytes that came.
+    #[must_use]
+    pub fn so_far(self) -> Option<SegmentIndex> {
+        let header = self.walk.header()?;
         let plain = self.sums.finish();
-        Ok(SegmentIndex {
+        Some(SegmentIndex {
             log_id: header.log_id,
             number: header.number,
             segment_size: header.segment_size,
@@ -131,7 +138,7 @@ impl Indexer {
             kept: Joint { end: header.kept_end, digest: header.kept_digest },
             last: Joint { end: self.walk.position(), digest: self.walk.digest() },
             written: self.found.written,
-            sealed,
+            sealed: false,
             compression: Compression::None,
             stored: plain.clone(),
             plain,
