@@ -1,6 +1,6 @@
 //! What every handle of one open log shares, and how that begins and ends.
 
-use crate::admin::{self, Operators, Resolver};
+use crate::admin::{self, Backer, Backups, Operators, Resolver};
 use crate::{Decided, Durability, InDoubt, Outcome};
 use siding_checkpoint::Engine;
 use siding_wal::disk::Door;
@@ -20,6 +20,8 @@ pub(crate) struct Inner {
     in_use: AtomicBool,
     door: OnceLock<Arc<Door>>,
     resolver: Option<Resolver>,
+    backer: Option<Backer>,
+    backups: Backups,
 }
 
 impl std::fmt::Debug for Inner {
@@ -43,6 +45,8 @@ impl Inner {
             in_use: AtomicBool::new(false),
             door: OnceLock::new(),
             resolver: operators.resolver,
+            backer: operators.backer,
+            backups: Backups::default(),
         });
         if let Some(directory) = &operators.door {
             let (door, thread) = admin::open(&log, directory)?;
@@ -72,6 +76,14 @@ impl Inner {
 
     pub(crate) fn resolver(&self) -> Option<&Resolver> {
         self.resolver.as_ref()
+    }
+
+    pub(crate) fn backer(&self) -> Option<&Backer> {
+        self.backer.as_ref()
+    }
+
+    pub(crate) fn backups(&self) -> &Backups {
+        &self.backups
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

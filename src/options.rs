@@ -1,8 +1,8 @@
 //! How a log is opened.
 
-use crate::admin::{Operators, Resolver};
-use crate::{InDoubt, Outcome, Record, Recovery};
-use siding_checkpoint::{Config, Engine, Progress, open};
+use crate::admin::{Backer, Operators, Resolver};
+use crate::{InDoubt, Log, Outcome, Record, Recovery};
+use siding_checkpoint::{BackupOptions, Config, Engine, Manifest, Progress, Sink, open};
 use siding_wal::disk::{Backend, Clock, Disk, SystemClock, open_dir};
 use siding_wal::format::Discipline;
 use siding_wal::{Error, Result};
@@ -40,6 +40,7 @@ pub struct Options {
     backend: Backend,
     admin: bool,
     resolver: Option<Resolver>,
+    backer: Option<Backer>,
     clock: Arc<dyn Clock>,
     secondary: Option<PathBuf>,
 }
@@ -69,6 +70,7 @@ impl Options {
             backend: Backend::Direct,
             admin: false,
             resolver: None,
+            backer: None,
             clock: Arc::new(SystemClock::new()),
             secondary: None,
         }
@@ -244,6 +246,24 @@ impl Options {
         self
     }
 
+    /// How the embedder backs itself up when an operator asks for it through the admin socket: it
+    /// says which files there are, keeps them from going away meanwhile, and ends in
+    /// [`Log::backup_to`](crate::Log::backup_to) with the sink and the options it was given.
+    /// Without this the log alone is backed up, as it is by a backup that goes on from another.
+    /// Called on a thread of its own; what it holds on to
+    /// lives as long as the log: not the log itself.
+    #[must_use]
+    pub fn back_up(
+        mut self,
+        back_up: impl Fn(&Log, &dyn Sink, &BackupOptions<'_>) -> Result<Manifest>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.backer = Some(Arc::new(back_up));
+        self
+    }
+
     /// Whether a log is created where there is none. The default is yes.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
@@ -321,7 +341,8 @@ impl Options {
         let opened = open(&disk, &self.clock, &self.config)?;
         let threads = self.config.threads;
         let engine = Engine::new(opened, &mut self.config);
-        let operators = Operators { door: admin.filter(|_| threads), resolver: self.resolver };
+        let door = admin.filter(|_| threads);
+        let operators = Operators { door, resolver: self.resolver, backer: self.backer };
         Recovery::new(engine, threads, self.durability, operators)
     }
 }

@@ -144,8 +144,8 @@ fn nonsense_is_answered_and_the_next_visitor_is_served() -> Result<()> {
         assert!(answer.starts_with("error\tInvalid\t") && answer.ends_with('\n'), "{answer:?}");
         assert_eq!(answer.lines().count(), 1, "{answer:?}");
     }
-    let answer = ask(dir.path(), &long[..1024]);
-    assert!(answer.contains("512 bytes at most"), "{answer}");
+    let answer = ask(dir.path(), &long[..4097]);
+    assert!(answer.contains("4096 bytes at most"), "{answer}");
     // One who says more than fits, one who says nothing and leaves, one who does not listen.
     let mut stream = UnixStream::connect(dir.path().join("admin.sock")).unwrap();
     let _ = stream.write_all(&long);

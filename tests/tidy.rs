@@ -30,7 +30,7 @@ const CLOCKS: [&str; 3] =
     ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "cli/src/demo/process.rs"];
 
 /// The files that start threads: drivers, and the conformance suites, which are tests to be called.
-const THREADS: [&str; 11] = [
+const THREADS: [&str; 12] = [
     "checkpoint/src/archive/run.rs",
     "checkpoint/src/sink/conformance.rs",
     "checkpoint/src/threads.rs",
@@ -38,7 +38,8 @@ const THREADS: [&str; 11] = [
     "cli/src/bench/commit.rs",
     "cli/src/demo/process.rs",
     "cli/src/demo/worker.rs",
-    "src/admin.rs",
+    "src/admin/backup.rs",
+    "src/admin/mod.rs",
     "wal/src/disk/conformance.rs",
     "wal/src/read/ahead.rs",
     "wal/src/stream/threads.rs",

@@ -8,7 +8,7 @@ use crate::unapplied::Unapplied;
 use crate::{Error, Result, Txn};
 use siding::{Log, Lsn, Recovery};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 /// How a database is opened.
@@ -110,6 +110,14 @@ impl Options {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let fresh = snapshot::numbers(dir)?.is_empty();
         let options = if fresh { self.log } else { self.log.create(false) };
+        // An operator's backup finds the database by this, once it is open.
+        let this: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let found = Arc::clone(&this);
+        let options =
+            options.back_up(move |log, sink, options| match found.get().and_then(Weak::upgrade) {
+                Some(shared) => shared.backup_to(log, sink, options),
+                None => Err(siding::Error::new(siding::ErrorKind::Closed, "it is closed")),
+            });
         let recovery = options.open(log_dir(dir))?;
         snapshot::sync_dir(dir)?;
         snapshot::remove_unfinished(dir)?;
@@ -119,7 +127,7 @@ impl Options {
         let locks = Locks::new(self.patience);
         let doubts = Doubts::at_restart(&log, &locks)?;
         report.in_doubt = doubts.gids().len();
-        Ok(Db(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             log,
             map: RwLock::new(map),
@@ -128,7 +136,9 @@ impl Options {
             doubts,
             snapshots: Mutex::new(snapshots),
             report,
-        })))
+        });
+        let _ = this.set(Arc::downgrade(&shared));
+        Ok(Db(shared))
     }
 }
 

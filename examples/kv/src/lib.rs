@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod backup;
 mod change;
 mod checkpoint;
 mod db;
@@ -11,6 +12,7 @@ mod snapshot;
 mod txn;
 mod unapplied;
 
+pub use backup::restore;
 pub use change::{Changes, Map, decode};
 pub use checkpoint::Taken;
 pub use db::{Db, Options, Report, log_dir};

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod backup;
 mod crowd;
 mod doubt;
 mod restart;

@@ -4,9 +4,13 @@
 //! then a line that says `ok`, or `error`, a kind and a message. `docs/ADMIN.md` is normative.
 //! One thread serves one visitor after the other, each within bounds of size and time.
 
+mod backup;
+
+pub(crate) use backup::{Backer, Backups};
+
 use crate::inner::Inner;
 use crate::{InDoubt, Outcome};
-use siding_checkpoint::{ForkEffect, Pin, PinKind, Positions, UnitInfo};
+use siding_checkpoint::{ArchiveStatus, ForkEffect, Pin, PinKind, Positions, UnitInfo};
 use siding_wal::disk::{Door, Visitor};
 use siding_wal::format::Cause;
 use siding_wal::{Error, ErrorKind, Lsn, Result};
@@ -18,8 +22,8 @@ use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// The longest request, in bytes: a verb, a unit, an outcome and a name of 255 bytes.
-const MAX_REQUEST: usize = 512;
+/// The longest request, in bytes: that for a backup has a path in it.
+const MAX_REQUEST: usize = 4096;
 
 /// How long a visitor may take to say what they want.
 const TO_ASK: Duration = Duration::from_secs(2);
@@ -36,6 +40,8 @@ pub(crate) struct Operators {
     pub(crate) door: Option<PathBuf>,
     /// How the embedder resolves a unit.
     pub(crate) resolver: Option<Resolver>,
+    /// How the embedder backs itself up.
+    pub(crate) backer: Option<Backer>,
 }
 
 /// Opens the socket, and starts the thread that answers.
@@ -126,6 +132,21 @@ fn answer(log: &Arc<Inner>, request: &str) -> Result<String> {
                 ],
             );
         }
+        "archive" if rest.is_empty() => {
+            if let Some(status) = log.engine().archive_status()? {
+                put_archive(&mut lines, &status);
+            }
+        }
+        "back-up" => {
+            backup::begin(log, rest)?;
+            put(&mut lines, &[("state", &"running")]);
+        }
+        "backup-status" if rest.is_empty() => {
+            if let Some(row) = backup::status(log) {
+                let pairs = row.iter().map(|(name, value)| (*name, value as &dyn Display));
+                put(&mut lines, &pairs.collect::<Vec<_>>());
+            }
+        }
         "resolve" => {
             let (unit, outcome, who) = resolution(rest)?;
             resolve(log, unit, outcome, who)?;
@@ -133,7 +154,8 @@ fn answer(log: &Arc<Inner>, request: &str) -> Result<String> {
         }
         _ => {
             let what = "no such request; there are units, why, positions, keypoint, \
-                        fork UNIT, hold UNIT, unhold UNIT, and resolve UNIT commit|back-out WHO";
+                        fork UNIT, hold UNIT, unhold UNIT, archive, back-up RATE|- AFTER|- DIR, \
+                        backup-status, and resolve UNIT commit|back-out WHO";
             return Err(Error::new(ErrorKind::Invalid, what));
         }
     }
@@ -303,6 +325,25 @@ fn put_pin(lines: &mut String, pin: &Pin) {
             ("segments", &or_empty(effect.map(|effect| effect.segments))),
             ("cost", &or_empty(effect.map(|effect| effect.cost))),
             ("gain", &or_empty(effect.map(|effect| effect.gain))),
+        ],
+    );
+}
+
+fn put_archive(lines: &mut String, status: &ArchiveStatus) {
+    let shipped = &status.shipped;
+    put(
+        lines,
+        &[
+            ("owner", &status.owner),
+            ("place", &status.place),
+            ("up_to", &shipped.upto),
+            ("segments", &shipped.segments),
+            ("held", &status.held_bytes),
+            ("quota", &status.quota),
+            ("let_go", if status.let_go { &"1" } else { &"0" }),
+            ("failures", &shipped.failures),
+            ("trouble", &or_empty(shipped.trouble.as_deref())),
+            ("gaps", &shipped.gaps.len()),
         ],
     );
 }
