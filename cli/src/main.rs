@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod copies;
 mod demo;
 mod dump;
 mod fork;
@@ -58,6 +59,16 @@ enum Verb {
     Fork(fork::ForkArgs),
     /// Takes a keypoint and trims what it allows. Writes.
     Keypoint(keypoint::KeypointArgs),
+    /// Copies a log, and the files it brings up to date, while work goes on.
+    Backup(copies::backup::BackupArgs),
+    /// Puts a backup back, up to any moment that the log behind it reaches. Writes elsewhere.
+    Restore(copies::restore::RestoreArgs),
+    /// Ships a closed log into an archive, or shows one.
+    Archive(copies::archive::ArchiveArgs),
+    /// Proves that backups can be restored, without restoring them.
+    VerifyBackup(copies::verify_backup::VerifyBackupArgs),
+    /// Mends a damaged log from an archive, or cuts it. Writes with --apply alone.
+    Repair(copies::repair::RepairArgs),
     /// Measures Siding beside the floor of this machine.
     Bench(bench::BenchArgs),
     /// Kills a bank again and again, and proves that nothing is lost.
@@ -76,6 +87,11 @@ impl Verb {
             Self::Resolve(args) => resolve::run(args),
             Self::Fork(args) => fork::run(args),
             Self::Keypoint(args) => keypoint::run(args),
+            Self::Backup(args) => copies::backup::run(args),
+            Self::Restore(args) => copies::restore::run(args),
+            Self::Archive(args) => copies::archive::run(args),
+            Self::VerifyBackup(args) => copies::verify_backup::run(args),
+            Self::Repair(args) => copies::repair::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Demo(args) => demo::run(args),
         }
@@ -92,6 +108,11 @@ impl Verb {
             Self::Resolve(args) => args.place.json,
             Self::Fork(args) => args.place.json,
             Self::Keypoint(args) => args.place.json,
+            Self::Backup(args) => args.place.json,
+            Self::Restore(args) => args.json,
+            Self::Archive(args) => args.json(),
+            Self::VerifyBackup(args) => args.json,
+            Self::Repair(args) => args.place.json,
             Self::Bench(_) => false,
             Self::Demo(args) => args.json(),
         }

@@ -93,8 +93,11 @@ fn unescaped(text: &str) -> String {
 }
 
 /// The kinds a refusal has; another one is as good as any to a command.
-fn kind_named(name: &str) -> ErrorKind {
-    const KINDS: [ErrorKind; 9] = [
+pub(crate) fn kind_named(name: &str) -> ErrorKind {
+    const KINDS: [ErrorKind; 12] = [
+        ErrorKind::Corrupt,
+        ErrorKind::Missing,
+        ErrorKind::Trimmed,
         ErrorKind::NotFound,
         ErrorKind::AlreadyDecided,
         ErrorKind::Invalid,

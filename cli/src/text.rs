@@ -50,6 +50,47 @@ pub(crate) fn moment(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
 }
 
+/// A moment as somebody typed it: milliseconds since 1970, or as [`moment`] writes it, with or
+/// without its end.
+pub(crate) fn parse_moment(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is neither milliseconds since 1970 nor YYYY-MM-DD HH:MM:SS");
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let bare = text.trim_end_matches("UTC").trim_end_matches('Z').trim();
+    let (date, time) = bare.split_once([' ', 'T']).ok_or_else(wrong)?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let numbers = |text: &str, by: char| -> Option<[u64; 3]> {
+        let all: Option<Vec<u64>> = text.split(by).map(|it| it.parse().ok()).collect();
+        all?.try_into().ok()
+    };
+    let [year, month, day] = numbers(date, '-').ok_or_else(wrong)?;
+    let [hours, minutes, seconds] = numbers(time, ':').ok_or_else(wrong)?;
+    let sound = (1970..10_000).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hours < 24
+        && minutes < 60
+        && seconds < 60
+        && fraction.len() <= 3
+        && !fraction.is_empty();
+    if !sound {
+        return Err(wrong());
+    }
+    let millis: u64 = format!("{fraction:0<3}").parse().map_err(|_| wrong())?;
+    // The way back of `moment`: Howard Hinnant, days_from_civil.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let of_year = (153 * month + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year - 719_468;
+    let seconds = days * 86_400 + hours * 3600 + minutes * 60 + seconds;
+    let ms = seconds * 1000 + millis;
+    // 31 February is no day.
+    match moment(ms).starts_with(date) {
+        true => Ok(ms),
+        false => Err(wrong()),
+    }
+}
+
 /// A position, or a dash for none.
 pub(crate) fn position(lsn: Lsn) -> String {
     if lsn.is_zero() { "-".to_owned() } else { lsn.to_string() }
@@ -110,6 +151,19 @@ pub(crate) fn hex_dump(payload: &[u8]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        for ms in [0, 951_782_400_000, 951_868_799_000, 1_709_164_800_000, 1_796_083_297_000] {
+            assert_eq!(parse_moment(&moment(ms)), Ok(ms), "{}", moment(ms));
+            assert_eq!(parse_moment(&ms.to_string()), Ok(ms));
+        }
+        assert_eq!(parse_moment("1970-01-02T00:00:01.5Z"), Ok(86_401_500));
+        let wrong = ["", "1970-01-01", "2026-02-31 00:00:00", "2026-13-01 00:00:00", "now", "-1"];
+        for text in wrong.into_iter().chain(["2026-01-01 24:00:00", "2026-01-01 00:00:00.1234"]) {
+            assert!(parse_moment(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_and_spans_are_short() {
