@@ -82,6 +82,9 @@ fn twice(session: &mut Session) -> Result<()> {
 /// Its records are trimmed, and it commits: redo reads them on the secondary log.
 fn commit(session: &mut Session) -> Result<()> {
     session.open()?;
+    // Nothing else holds the originals: what is freed too early is gone.
+    let older = doubt(session)?;
+    session.resolve(older, Outcome::BackOut)?;
     let mut work = session.unit(&[10, 700])?;
     session.flush()?;
     session.fork(work.id)?;
