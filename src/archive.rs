@@ -5,9 +5,10 @@ use siding_checkpoint::Engine;
 use std::sync::Arc;
 
 pub use siding_checkpoint::{
-    ArchiveOptions, ArchiveStatus, ArchivedExtents, Compression, Indexer, Inventory, Joint,
-    LabelAt, MarkAt, Name, SUM_BLOCK, SegmentIndex, Shipped, Summing, Sums, Written, extent_name,
-    gaps_of, name_of, read_index, read_segment, segment_stem,
+    ArchiveOptions, ArchiveReport, ArchiveStatus, ArchivedExtents, Compression, Indexer, Inventory,
+    Joint, LabelAt, MarkAt, Name, Pruning, Retention, SUM_BLOCK, SegmentIndex, Shipped, Summing,
+    Sums, Written, extent_name, gaps_of, name_of, prune, read_index, read_segment, retain,
+    segment_stem, verify_archive,
 };
 pub use siding_checkpoint::{
     BackupId, Branch, Gap, Histories, Part, Piece, Plan, Reachable, Refusal, Seen, Source, Target,

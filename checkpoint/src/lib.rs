@@ -26,10 +26,11 @@ mod upkeep;
 mod verify;
 
 pub use archive::{
-    ArchiveOptions, ArchiveStatus, ArchivedExtents, Compression, Fault, Indexer, Inventory, Job,
-    Joint, LabelAt, Local, MarkAt, Name, Outgoing, SUM_BLOCK, SegmentIndex, Shipped, Shipping,
-    Standing, Summing, Sums, Tried, Written, archive_log, extent_name, gaps_of, name_of,
-    put_extents, read_index, read_segment, segment_stem,
+    ArchiveOptions, ArchiveReport, ArchiveStatus, ArchivedExtents, Compression, Fault, Indexer,
+    Inventory, Job, Joint, LabelAt, Local, MarkAt, Name, Outgoing, Pruning, Retention, SUM_BLOCK,
+    SegmentIndex, Shipped, Shipping, Standing, Summing, Sums, Tried, Written, archive_log,
+    extent_name, gaps_of, name_of, prune, put_extents, read_index, read_segment, retain,
+    segment_stem, verify_archive,
 };
 pub use backup::{
     BackupFile, BackupOptions, Copying, DEFAULT_RATE, FileKind, Manifest, ObjectFile, RESTORING,

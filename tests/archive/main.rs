@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod index;
+mod prune;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
 mod ship;
 #[path = "../support/mod.rs"]
 mod support;
+mod verify;

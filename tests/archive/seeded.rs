@@ -14,6 +14,10 @@ fn test_of(bug: Bug) -> fn() -> Result<()> {
         Bug::IndexBeforeSegment => {
             ship::whenever_the_power_goes_nothing_that_was_trimmed_is_missing
         }
+        Bug::PruneBreaksChain => crate::prune::what_is_kept_can_be_restored_whenever_the_power_goes,
+        Bug::PruneSegmentFirst => {
+            crate::prune::what_is_kept_can_be_restored_whenever_the_power_goes
+        }
         Bug::GapNotNoticed => ship::beyond_its_quota_the_pin_lets_go_and_the_gap_is_named,
         other => panic!("{other:?} is no bug of an archive"),
     }

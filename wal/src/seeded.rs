@@ -126,6 +126,10 @@ pub enum Bug {
     MarkGoneTooEarly,
     /// A restored log does not know of incarnations that other histories have.
     RestoreForgetsOthers,
+    /// Pruning looks at the log of the newest backup alone.
+    PruneBreaksChain,
+    /// Pruning removes a segment before its index.
+    PruneSegmentFirst,
 }
 
 impl Bug {
@@ -158,8 +162,13 @@ impl Bug {
     ];
 
     /// Those of the archive; `tests/archive/` finds them.
-    pub const OF_ARCHIVE: [Self; 3] =
-        [Self::PinBeforeShipped, Self::IndexBeforeSegment, Self::GapNotNoticed];
+    pub const OF_ARCHIVE: [Self; 5] = [
+        Self::PinBeforeShipped,
+        Self::IndexBeforeSegment,
+        Self::GapNotNoticed,
+        Self::PruneBreaksChain,
+        Self::PruneSegmentFirst,
+    ];
 
     /// Every other bug.
     pub const ALL: [Self; 36] = [

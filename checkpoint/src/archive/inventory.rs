@@ -145,7 +145,9 @@ impl Inventory {
         for (at, one) in self.segments.iter().enumerate() {
             let twin = |(of, other): (usize, &SegmentIndex)| {
                 let longer = other.end() > one.end() || (other.last == one.last && of > at);
-                of != at && longer && other.covers(one) && (other.sealed || !one.sealed)
+                // Another history may go on behind any batch that it tells of.
+                let tells = one.joints.iter().all(|joint| other.holds(*joint));
+                of != at && longer && other.covers(one) && tells && (other.sealed || !one.sealed)
             };
             // Those of the same number stand together.
             let from = self.segments.partition_point(|it| it.number < one.number);

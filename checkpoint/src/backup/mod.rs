@@ -28,6 +28,7 @@ pub(crate) use restore::unfinished;
 pub use restore::{RESTORING, restore};
 pub(crate) use verify::blocks;
 pub use verify::verify_backup;
+pub(crate) use verify::verify_files;
 
 use crate::archive::Joint;
 use crate::engine::Engine;

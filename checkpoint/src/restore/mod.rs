@@ -13,5 +13,6 @@ pub use commit::{UnitName, plan_before_commit};
 pub use history::{Branch, Gap, Histories, Piece, Source};
 pub use log::{Given, LogParts, RestoredLog, Taken, restore_log_to};
 pub use plan::{BackupId, Part, Plan, Seen, Target, Wanted, plan};
+pub(crate) use plan::{Planner, Way};
 pub use refusal::{Reachable, Refusal, Why};
 pub use run::{Targets, plan_restore, restore};

@@ -112,12 +112,12 @@ fn joint_of(manifest: &Manifest) -> Joint {
 }
 
 /// A history with a backup, and what can be had of it.
-struct Way<'a> {
-    branch: Branch,
+pub(crate) struct Way<'a> {
+    pub(crate) branch: Branch,
     /// Backups with objects, oldest end first.
-    roots: Vec<&'a Manifest>,
-    marks: Vec<MarkAt>,
-    reachable: Reachable,
+    pub(crate) roots: Vec<&'a Manifest>,
+    pub(crate) marks: Vec<MarkAt>,
+    pub(crate) reachable: Reachable,
 }
 
 /// Makes the plan.
@@ -130,10 +130,8 @@ pub fn plan(seen: &Seen, wanted: &Wanted) -> Result<Plan, Refusal> {
     let log_id = of_log(seen, wanted).map_err(bare)?;
     let pieces: Vec<Piece> =
         seen.pieces.iter().filter(|it| it.index.log_id == log_id).cloned().collect();
-    let histories = Histories::new(&pieces);
     let backups: Vec<&Manifest> = seen.backups.iter().filter(|it| it.log_id == log_id).collect();
-    let planner = Planner { histories, backups, log_id };
-    planner.plan(wanted)
+    Planner::new(&pieces, backups, log_id).plan(wanted)
 }
 
 /// The log that is meant.
@@ -151,13 +149,40 @@ fn of_log(seen: &Seen, wanted: &Wanted) -> Result<LogId, Why> {
     }
 }
 
-struct Planner<'a> {
+/// The histories and the backups of one log.
+pub(crate) struct Planner<'a> {
     histories: Histories<'a>,
     backups: Vec<&'a Manifest>,
     log_id: LogId,
 }
 
 impl<'a> Planner<'a> {
+    pub(crate) fn new(pieces: &'a [Piece], backups: Vec<&'a Manifest>, log_id: LogId) -> Self {
+        Self { histories: Histories::new(pieces), backups, log_id }
+    }
+
+    pub(crate) fn histories(&self) -> &Histories<'a> {
+        &self.histories
+    }
+
+    pub(crate) fn backups(&self) -> &[&'a Manifest] {
+        &self.backups
+    }
+
+    /// A backup and those that it rests on, down to that with the objects, as far as there are any.
+    pub(crate) fn chain(&self, id: BackupId) -> Vec<BackupId> {
+        let mut chain: Vec<BackupId> = Vec::new();
+        let mut next = Some(id);
+        while let Some(one) = next.and_then(|id| self.backups.iter().find(|it| it.id == id)) {
+            if chain.contains(&one.id) {
+                break;
+            }
+            chain.push(one.id);
+            next = one.parent;
+        }
+        chain
+    }
+
     fn plan(&self, wanted: &Wanted) -> Result<Plan, Refusal> {
         let branches = self.histories.branches();
         let mut ways: Vec<Way<'_>> =
@@ -221,7 +246,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A history, if a backup leads to it; of this incarnation and those before it.
-    fn way(
+    pub(crate) fn way(
         &self,
         branch: &Branch,
         only: Option<BackupId>,

@@ -4,5 +4,6 @@
 
 mod histories;
 mod oracle;
+mod retain;
 mod rules;
 mod world;

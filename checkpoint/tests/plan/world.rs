@@ -293,7 +293,8 @@ impl World {
             self.put(segment, false);
         }
         let parent = parent.map(|it| it.id);
-        let manifest = Manifest { parent, ..manifest(id, floor, joint, self.incarnation) };
+        let time_ms = (self.clock, self.clock);
+        let manifest = Manifest { parent, time_ms, ..manifest(id, floor, joint, self.incarnation) };
         // It may be lost, and leave its log.
         if !self.rng.chance(self.loss, 200) {
             self.backups.push(Taken { manifest, last });
