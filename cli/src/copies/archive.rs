@@ -7,9 +7,10 @@ use crate::{owner, text};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use siding::archive::{
-    ArchiveOptions, Compression, Histories, Inventory, LabelAt, Piece, SegmentIndex, Source,
-    archive_log, gaps_of,
+    ArchiveOptions, BackupId, Compression, DirectorySink, Histories, Inventory, LabelAt, Piece,
+    Retention, SegmentIndex, Source, archive_log, gaps_of, prune,
 };
+use siding::disk::{Clock as _, SystemClock};
 use siding::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 
@@ -30,6 +31,8 @@ enum Verb {
     Ship(ShipArgs),
     /// Shows what an archive holds: backups, segments, gaps.
     List(ListArgs),
+    /// Removes what no backup that is kept needs. Says first what; removes with --apply alone.
+    Prune(PruneArgs),
     /// Shows how far the archiver of a log in use is.
     Status(StatusArgs),
 }
@@ -65,6 +68,33 @@ struct ListArgs {
     json: bool,
 }
 
+/// What is kept.
+#[derive(Args, Debug)]
+struct PruneArgs {
+    /// The directory that holds backups and archive.
+    dir: PathBuf,
+    /// So many of the newest backups with objects, of each log.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_least_one)]
+    keep: usize,
+    /// Every position of the last so many days.
+    #[arg(long, value_name = "DAYS")]
+    window_days: Option<u64>,
+    /// This backup, with what it rests on; may be given several times.
+    #[arg(long = "pin", value_name = "BACKUP", value_parser = super::parse_id)]
+    pinned: Vec<BackupId>,
+    /// Removes it.
+    #[arg(long)]
+    apply: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+fn at_least_one(word: &str) -> std::result::Result<usize, String> {
+    let count = word.parse().map_err(|_| format!("`{word}` is no number"))?;
+    if count == 0 { Err("one is kept at least".to_owned()) } else { Ok(count) }
+}
+
 /// Of which log.
 #[derive(Args, Debug)]
 struct StatusArgs {
@@ -77,6 +107,7 @@ impl ArchiveArgs {
         match &self.verb {
             Verb::Ship(args) => args.place.json,
             Verb::List(args) => args.json,
+            Verb::Prune(args) => args.json,
             Verb::Status(args) => args.place.json,
         }
     }
@@ -86,6 +117,7 @@ pub(crate) fn run(args: &ArchiveArgs) -> Result<bool> {
     match &args.verb {
         Verb::Ship(args) => ship(args),
         Verb::List(args) => list(args),
+        Verb::Prune(args) => drop_old(args),
         Verb::Status(args) => status(args),
     }
 }
@@ -178,6 +210,32 @@ fn list(args: &ListArgs) -> Result<bool> {
     found.unfinished.iter().for_each(|name| out.line(format!("left over: {name}")));
     gaps.iter().for_each(|gap| out.line(format!("gap: {gap}")));
     Ok(gaps.is_empty() && found.damaged.is_empty())
+}
+
+fn drop_old(args: &PruneArgs) -> Result<bool> {
+    let window_ms = args.window_days.map(|days| days.saturating_mul(86_400_000));
+    let rule = Retention { count: args.keep, window_ms, pinned: args.pinned.clone() };
+    // A place that is not there is not made for this.
+    let disk = super::read_only(&args.dir)?;
+    let disk = if args.apply { super::directory(&args.dir)? } else { disk };
+    let now_ms = SystemClock::new().wall_ms();
+    let done = prune(&DirectorySink::new(disk), &rule, now_ms, !args.apply)?;
+    let mut out = Out::new(args.json);
+    let gaps: Vec<String> = done.gaps.iter().map(|gap| gap.to_string()).collect();
+    if out.json {
+        out.object(&json!({
+            "removed": args.apply,
+            "kept_backups": done.kept.iter().map(|id| text::hex(id)).collect::<Vec<_>>(),
+            "files": done.remove,
+            "gaps": gaps,
+        }));
+        return Ok(true);
+    }
+    let verb = if args.apply { "removed" } else { "would be removed" };
+    done.remove.iter().for_each(|name| out.line(format!("{verb}: {name}")));
+    done.kept.iter().for_each(|id| out.line(format!("kept: backup {}", text::hex(id))));
+    gaps.iter().for_each(|gap| out.line(format!("gap: {gap}")));
+    Ok(true)
 }
 
 fn status(args: &StatusArgs) -> Result<bool> {

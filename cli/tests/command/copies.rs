@@ -159,6 +159,29 @@ fn an_archive_is_shipped_to_and_listed() -> Result<()> {
 }
 
 #[test]
+fn what_no_kept_backup_needs_is_pruned() -> Result<()> {
+    let dir = tempdir().unwrap();
+    let (log, to) = (dir.path().join("log"), dir.path().join("backups"));
+    made(&log);
+    for _ in 0..3 {
+        verb("backup", &log, &["--to", text(&to)]).exits(0);
+    }
+    let before = contents(&to);
+    siding(["archive", "prune", text(&to), "--keep", "0"]).exits(2);
+    siding(["archive", "prune", text(&to)]).exits(0).tells(&["would be removed", ".manifest"]);
+    assert_eq!(contents(&to), before);
+    siding(["archive", "prune", text(&to), "--keep", "2", "--apply"]).exits(0).tells(&["removed"]);
+    let manifests = contents(&to).iter().filter(|it| it.0.ends_with(".manifest")).count();
+    assert_eq!(manifests, 2);
+    verb("verify-backup", &to, &[]).exits(0);
+    let into = dir.path().join("into");
+    siding(["restore", "--from", text(&to), "--into", text(&into)]).exits(0);
+    assert_eq!(delivered(&into)?, delivered(&log)?);
+    siding(["archive", "prune", text(&dir.path().join("none")), "--apply"]).exits(3);
+    Ok(())
+}
+
+#[test]
 fn damage_is_named_and_a_killed_backup_is_none() -> Result<()> {
     let dir = tempdir().unwrap();
     let (log, to) = (dir.path().join("log"), dir.path().join("backups"));
