@@ -29,8 +29,10 @@ const UNSAFE: [&str; 2] = ["wal/src/disk/map.rs", "wal/src/disk/ring.rs"];
 const CLOCKS: [&str; 3] =
     ["wal/src/disk/clock.rs", "cli/src/bench/mod.rs", "cli/src/demo/process.rs"];
 
-/// The files that start threads: drivers, and the conformance suites, which are tests to be called.
-const THREADS: [&str; 12] = [
+/// The files that start threads: drivers, the conformance suites, which are tests to be called, and
+/// the proxy of a test.
+const THREADS: [&str; 13] = [
+    "adapters/object-store/server/src/proxy.rs",
     "checkpoint/src/archive/run.rs",
     "checkpoint/src/sink/conformance.rs",
     "checkpoint/src/threads.rs",
