@@ -55,8 +55,8 @@ pub use siding_wal::{Error, ErrorKind, Lsn, Result};
 /// The traits of the disk and the clock, for those who bring their own.
 pub mod disk {
     pub use siding_wal::disk::{
-        AlignedBuf, Clock, DirLock, Disk, Geometry, LockError, LogFile, MemoryDisk, SystemClock,
-        conformance, open_dir, open_dir_read_only,
+        AlignedBuf, Clock, DirLock, Disk, Geometry, LockError, LogFile, MemoryDisk, ReadPipe,
+        SystemClock, conformance, open_dir, open_dir_at_depth, open_dir_read_only,
     };
 }
 

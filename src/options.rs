@@ -3,7 +3,7 @@
 use crate::admin::{Backer, Operators, Resolver};
 use crate::{InDoubt, Log, Outcome, Record, Recovery};
 use siding_checkpoint::{BackupOptions, Config, Engine, Manifest, Progress, Sink, open};
-use siding_wal::disk::{Backend, Clock, Disk, SystemClock, open_dir};
+use siding_wal::disk::{Backend, Clock, DEPTH, Disk, SystemClock, open_dir_at_depth};
 use siding_wal::format::Discipline;
 use siding_wal::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ pub struct Options {
     pub(crate) config: Config,
     pub(crate) durability: Durability,
     backend: Backend,
+    depth: usize,
     admin: bool,
     resolver: Option<Resolver>,
     backer: Option<Backer>,
@@ -68,6 +69,7 @@ impl Options {
             config: Config::default(),
             durability: Durability::Durable,
             backend: Backend::Direct,
+            depth: DEPTH,
             admin: false,
             resolver: None,
             backer: None,
@@ -183,10 +185,19 @@ impl Options {
         self
     }
 
-    /// How the disk is asked.
+    /// How the disk is asked. What a backend falls back to where it is not to be had stands in the
+    /// report of the open.
     #[must_use]
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// Long writes and reads in flight at once where the backend has a ring; the default is 4, and
+    /// `siding probe` measures what suits a disk.
+    #[must_use]
+    pub fn bulk_depth(mut self, depth: usize) -> Self {
+        self.depth = depth.clamp(1, 64);
         self
     }
 
@@ -314,12 +325,15 @@ impl Options {
         let create = self.config.create;
         let mut this = self;
         if let Some(secondary) = &this.secondary {
-            let disk = open_dir(secondary, this.backend, create).map_err(|cause| {
-                Error::io("the secondary log's directory cannot be opened", cause).file(secondary)
-            })?;
+            let disk = open_dir_at_depth(secondary, this.backend, create, this.depth).map_err(
+                |cause| {
+                    Error::io("the secondary log's directory cannot be opened", cause)
+                        .file(secondary)
+                },
+            )?;
             this.config.secondary = Some(disk);
         }
-        let disk = open_dir(path, this.backend, create)
+        let disk = open_dir_at_depth(path, this.backend, create, this.depth)
             .map_err(|cause| Error::io("the log's directory cannot be opened", cause).file(path))?;
         this.open_on(disk)
     }

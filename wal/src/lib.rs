@@ -3,7 +3,7 @@
 //! Format, segments, writer, chains, scan and unit table live here; what they mean for a database
 //! (keypoints, restart, trimming) lives one floor up, and the front door is the crate `siding`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(all(feature = "seeded-bugs", not(debug_assertions)))]
 compile_error!("`seeded-bugs` is for tests: no build without debug assertions has it");

@@ -40,7 +40,15 @@ fn perform(dir: &Path, backend: Backend, task: &str) -> io::Result<usize> {
             file.write_at(0, &[&buf], true)?;
             file.write_at(0, &[&buf], true).map(|()| 0)
         }
+        // It begins where the file ends.
+        "long durable write" => file.write_at(16384, &[&buf, &buf], true).map(|()| 0),
         "sync" => file.sync().map(|()| 0),
+        // How often a durable write goes through, once one sync did not.
+        "sync, then writes" => {
+            let failed = file.sync().is_err();
+            let written = (0..3).filter(|_| file.write_at(0, &[&buf], true).is_ok()).count();
+            Ok(if failed { written } else { 100 })
+        }
         "sync_dir" => disk.sync_dir().map(|()| 0),
         "read" => file.read_at(0, &mut buf),
         _ => panic!("no task {task}"),
@@ -110,7 +118,7 @@ fn check(rows: &[Row]) {
     }
 }
 
-use Backend::{Buffered, Direct};
+use Backend::{Buffered, Direct, Mmap, Uring, UringDurable};
 
 #[test]
 fn durable_means_forced_to_the_device() {
@@ -125,6 +133,17 @@ fn durable_means_forced_to_the_device() {
         (Buffered, "sync", "", "0", "fdatasync"),
         (Buffered, "sync_dir", "", "0", "fsync"),
         (Buffered, "make", "", "0", "mkdir fsync mkdir fsync"),
+        // What little there is goes by plain calls; a ring and a map are seen by none of these.
+        (Uring, "write", "", "0", "pwritev2"),
+        (Uring, "durable write", "", "0", "pwritev2+dsync"),
+        (Uring, "sync", "", "0", "fdatasync"),
+        (UringDurable, "write", "", "0", "pwritev2"),
+        (UringDurable, "durable write", "", "0", ""),
+        (UringDurable, "sync", "", "0", ""),
+        (Mmap, "write", "", "0", ""),
+        (Mmap, "durable write", "", "0", ""),
+        (Mmap, "long durable write", "", "0", "pwrite64 pwrite64 pwrite64 pwrite64 fdatasync"),
+        (Mmap, "sync", "", "0", "fdatasync"),
     ]);
 }
 
@@ -202,5 +221,9 @@ fn what_failed_is_said_and_never_tried_again() {
         (Direct, "sync", "fdatasync:error=EINTR:when=1", "error 4", "fdatasync"),
         (Direct, "sync", "fdatasync:error=EIO", "error 5", "fdatasync"),
         (Direct, "sync_dir", "fsync:error=EINTR:when=1", "error 4", "fsync"),
+        (Mmap, "sync", "fdatasync:error=EIO", "error 5", "fdatasync"),
+        // A map would go on showing what was lost.
+        (Mmap, "sync, then writes", "fdatasync:error=EIO", "0", "fdatasync"),
+        (Mmap, "long durable write", "pwrite64:error=ENOSPC", "error 28", "pwrite64"),
     ]);
 }

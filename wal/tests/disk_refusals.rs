@@ -13,10 +13,14 @@ fn temp() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-fn disks(path: &Path) -> [Arc<dyn Disk>; 3] {
+/// All that may write, and last one that may not.
+fn disks(path: &Path) -> [Arc<dyn Disk>; 6] {
     [
         open_dir(path, Backend::Direct, true).unwrap(),
+        open_dir(path, Backend::Uring, true).unwrap(),
+        open_dir(path, Backend::UringDurable, true).unwrap(),
         open_dir(path, Backend::Buffered, true).unwrap(),
+        open_dir(path, Backend::Mmap, true).unwrap(),
         open_dir_read_only(path).unwrap(),
     ]
 }
@@ -36,7 +40,7 @@ fn write(file: &dyn LogFile, durable: bool) -> io::Result<()> {
 fn a_full_disk() {
     let temp = temp();
     symlink("/dev/full", temp.path().join("x")).unwrap();
-    for disk in &disks(temp.path())[..2] {
+    for disk in &disks(temp.path())[..5] {
         let file = disk.open("x").unwrap();
         for durable in [false, true] {
             let what = format!("{}: a write, durable {durable}", disk.name());
@@ -123,7 +127,7 @@ fn entries_that_are_no_files() {
             assert!(read.is_err(), "{read:?}");
         }
     }
-    for disk in &disks(path)[..2] {
+    for disk in &disks(path)[..5] {
         let name = disk.name();
         refused(name, disk.open("dir"), ErrorKind::IsADirectory);
         refused(name, disk.remove("dir"), ErrorKind::IsADirectory);
@@ -140,7 +144,7 @@ fn entries_that_are_no_files() {
 #[test]
 fn offsets_beyond_every_file() {
     let temp = temp();
-    for disk in &disks(temp.path())[..2] {
+    for disk in &disks(temp.path())[..5] {
         let file = disk.create(disk.name()).unwrap();
         let buf = AlignedBuf::zeroed(4096);
         // Far above any disk and below what an offset can say: most file systems end earlier.

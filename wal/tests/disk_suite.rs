@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 
 use siding_wal::disk::{
-    AlignedBuf, DirLock, Disk, Geometry, LockError, LogFile, MemoryDisk, conformance,
+    AlignedBuf, DirLock, Disk, Geometry, LockError, LogFile, MemoryDisk, ReadPipe, conformance,
 };
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -41,6 +41,9 @@ enum Defect {
     LockIsShared,
     LockIsLost,
     LockNamesAnother,
+    ManyReadsAreMixed,
+    StretchesAreMixed,
+    LongSlicesOverlap,
 }
 
 /// Every defect, and the check it must fall to.
@@ -74,6 +77,9 @@ const FOUND_BY: &[(Defect, &str)] = &[
     (Defect::LockIsShared, "lock"),
     (Defect::LockIsLost, "lock"),
     (Defect::LockNamesAnother, "lock"),
+    (Defect::ManyReadsAreMixed, "many reads at once"),
+    (Defect::StretchesAreMixed, "stretches read ahead"),
+    (Defect::LongSlicesOverlap, "a long write in many slices"),
 ];
 
 #[test]
@@ -280,6 +286,9 @@ impl LogFile for FaultyFile {
             Defect::BigWritesAreCut => {
                 bufs.iter_mut().for_each(|buf| *buf = &buf[..buf.len().min(1 << 20)]);
             }
+            Defect::LongSlicesOverlap if bufs.len() > 2 && bufs[0].len() > 1 << 19 => {
+                bufs.swap(0, 3);
+            }
             Defect::WritersDisturb if bufs.len() == 1 && bufs[0].len() == 512 => {
                 return self.disturb(offset, bufs[0]);
             }
@@ -297,6 +306,19 @@ impl LogFile for FaultyFile {
         }
     }
 
+    fn read_many(&self, reads: &mut [(u64, &mut [u8])]) -> Vec<io::Result<usize>> {
+        let places: Vec<u64> = reads.iter().map(|read| read.0).collect();
+        if self.is(Defect::ManyReadsAreMixed) && reads.len() > 20 {
+            reads[20].0 = places[21];
+        }
+        reads.iter_mut().map(|(offset, buf)| self.read_at(*offset, buf)).collect()
+    }
+
+    fn pipe(&self, _: usize, stretch: usize) -> Option<Box<dyn ReadPipe>> {
+        let mixed = self.is(Defect::StretchesAreMixed);
+        Some(Box::new(Pipe { asked: Vec::new(), current: Vec::new(), stretch, mixed }))
+    }
+
     fn cut(&self, len: u64) -> io::Result<()> {
         match self.is(Defect::CutsNothing) {
             true => Ok(()),
@@ -309,5 +331,34 @@ impl LogFile for FaultyFile {
             return Err(ErrorKind::PermissionDenied.into());
         }
         self.inner.sync()
+    }
+}
+
+/// Reads when it is asked for a result, in the order of the questions or not.
+#[derive(Debug)]
+struct Pipe {
+    asked: Vec<(Arc<dyn LogFile>, u64)>,
+    current: Vec<u8>,
+    stretch: usize,
+    mixed: bool,
+}
+
+impl ReadPipe for Pipe {
+    fn ask(&mut self, file: &Arc<dyn LogFile>, offset: u64) -> io::Result<()> {
+        self.asked.push((Arc::clone(file), offset));
+        Ok(())
+    }
+
+    fn next(&mut self) -> io::Result<usize> {
+        let index = if self.mixed { self.asked.len() - 1 } else { 0 };
+        let (file, offset) = self.asked.remove(index);
+        let mut buf = AlignedBuf::zeroed(self.stretch);
+        let count = file.read_at(offset, &mut buf)?;
+        self.current = buf[..count].to_vec();
+        Ok(count)
+    }
+
+    fn current(&mut self) -> &[u8] {
+        &self.current
     }
 }

@@ -33,7 +33,7 @@ impl BufferedDisk {
 }
 
 /// What the page cache writes at once: a page, or the file system's block if that is larger.
-fn cached_unit(file: &File) -> io::Result<u32> {
+pub(super) fn cached_unit(file: &File) -> io::Result<u32> {
     let block = u32::try_from(rustix::fs::fstat(file)?.st_blksize).unwrap_or(0).min(LARGEST_UNIT);
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(0);
     Ok(block.max(page).max(SMALLEST).next_power_of_two())

@@ -12,7 +12,7 @@
 //! It shows what a running process sees. That acknowledged bytes survive a crash, it cannot show:
 //! that takes a crash.
 
-use super::{AlignedBuf, Disk, LockError, LogFile};
+use super::{AlignedBuf, Disk, LockError, LogFile, conformance_bulk};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -36,9 +36,9 @@ impl fmt::Display for Broken {
 impl std::error::Error for Broken {}
 
 /// The outcome of one check: nothing, or what was asked and what came.
-type Verdict<T = ()> = Result<T, String>;
+pub(super) type Verdict<T = ()> = Result<T, String>;
 
-type Check = (&'static str, fn(&dyn Disk) -> Verdict);
+pub(super) type Check = (&'static str, fn(&dyn Disk) -> Verdict);
 
 const CHECKS: &[Check] = &[
     ("geometry", geometry),
@@ -72,7 +72,7 @@ const CHECKS: &[Check] = &[
 /// [`Broken`] with the first check that failed.
 pub fn check(make: &dyn Fn() -> io::Result<Arc<dyn Disk>>) -> Result<Vec<&'static str>, Broken> {
     let mut passed = Vec::new();
-    for (check, run) in CHECKS {
+    for (check, run) in CHECKS.iter().chain(conformance_bulk::CHECKS) {
         let verdict = ok("to make a disk", make()).and_then(|disk| run(&*disk));
         verdict.map_err(|what| Broken { check, what })?;
         passed.push(*check);
@@ -80,7 +80,7 @@ pub fn check(make: &dyn Fn() -> io::Result<Arc<dyn Disk>>) -> Result<Vec<&'stati
     Ok(passed)
 }
 
-fn ok<T>(what: &str, result: io::Result<T>) -> Verdict<T> {
+pub(super) fn ok<T>(what: &str, result: io::Result<T>) -> Verdict<T> {
     result.map_err(|error| format!("{what} failed: {error}"))
 }
 
@@ -92,16 +92,16 @@ fn fails<T>(what: &str, result: io::Result<T>, kind: ErrorKind) -> Verdict {
     }
 }
 
-fn same<T: PartialEq + fmt::Debug>(what: &str, came: T, due: T) -> Verdict {
+pub(super) fn same<T: PartialEq + fmt::Debug>(what: &str, came: T, due: T) -> Verdict {
     if came == due { Ok(()) } else { Err(format!("{what} is {came:?}; {due:?} was due")) }
 }
 
-fn holds(what: &str, condition: bool) -> Verdict {
+pub(super) fn holds(what: &str, condition: bool) -> Verdict {
     if condition { Ok(()) } else { Err(what.to_owned()) }
 }
 
 /// Bytes that differ from place to place and from seed to seed.
-fn pattern(seed: u64, len: usize) -> AlignedBuf {
+pub(super) fn pattern(seed: u64, len: usize) -> AlignedBuf {
     let mut buf = AlignedBuf::with_capacity(len);
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while buf.len() < len {
@@ -115,11 +115,11 @@ fn pattern(seed: u64, len: usize) -> AlignedBuf {
 }
 
 /// Smallest write, as a length in memory.
-fn unit(disk: &dyn Disk) -> usize {
+pub(super) fn unit(disk: &dyn Disk) -> usize {
     usize::try_from(disk.geometry().min_write_unit).unwrap_or(4096)
 }
 
-fn offset(len: usize) -> u64 {
+pub(super) fn offset(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
@@ -136,7 +136,7 @@ fn holds_at(file: &dyn LogFile, at: usize, due: &[u8]) -> Verdict {
     }
 }
 
-fn put(file: &dyn LogFile, at: usize, bytes: &[u8]) -> Verdict {
+pub(super) fn put(file: &dyn LogFile, at: usize, bytes: &[u8]) -> Verdict {
     ok("a write", file.write_at(offset(at), &[bytes], false))
 }
 

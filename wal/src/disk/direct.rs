@@ -1,23 +1,35 @@
-//! The backend past the page cache: `O_DIRECT`, and durable writes by `RWF_DSYNC`.
+//! The backends past the page cache: `O_DIRECT`, and durable writes by `RWF_DSYNC`; with a ring,
+//! or without one, for much at once.
+//!
+//! A file whose ring broke in the middle of a write is *fenced*: no call writes to it any more.
+//! When the call that met the failure returns, nothing is on its way to the file either.
 
 use super::buffered::{BufferedDisk, BufferedFile};
 use super::device::{self, Asked};
 use super::dir::{Dir, check_writable, sync_data};
+use super::rings::{Reader, Rings};
 use super::transfer::{check_place, check_read, check_write, read_full, write_all};
-use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
+use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner, ReadPipe};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A write without `durable` of this many bytes or more goes through the ring: below, one plain
+/// call is as fast.
+const BULK: u64 = 256 << 10;
 
 #[derive(Debug)]
 struct DirectDisk {
     dir: Dir,
     geometry: Geometry,
+    /// The rings, where they are wanted and to be had.
+    rings: Option<Arc<Rings>>,
     /// What buffers must start on.
     alignment: u32,
     /// A file refused direct I/O though its directory did not.
@@ -33,6 +45,27 @@ pub(super) fn open(dir: Dir, mut notes: Vec<String>) -> io::Result<Arc<dyn Disk>
         return Ok(Arc::new(BufferedDisk::new(dir, notes)?));
     };
     Ok(Arc::new(DirectDisk::new(dir, &asked, notes)))
+}
+
+/// The same with rings of this depth, for durable writes too or not; where none is to be had,
+/// without one, and a note says so.
+pub(super) fn open_ring(
+    dir: Dir,
+    depth: usize,
+    durable: bool,
+    mut notes: Vec<String>,
+) -> io::Result<Arc<dyn Disk>> {
+    let rings = Rings::new(depth, durable);
+    if let Err(cause) = &rings {
+        notes.push(format!("there is no io_uring here ({cause}); plain calls are used instead"));
+    }
+    let Some(asked) = ask(&dir, &mut notes)? else {
+        notes.push("the file system refuses direct I/O; buffered is used instead".to_owned());
+        return Ok(Arc::new(BufferedDisk::new(dir, notes)?));
+    };
+    let mut disk = DirectDisk::new(dir, &asked, notes);
+    disk.rings = rings.ok().map(Arc::new);
+    Ok(Arc::new(disk))
 }
 
 /// What direct I/O in the directory must keep to, or none if there is no such thing.
@@ -90,6 +123,7 @@ impl DirectDisk {
         Self {
             dir,
             geometry: Geometry { write_unit, min_write_unit, notes },
+            rings: None,
             alignment,
             refused: AtomicBool::new(false),
             lacks_dsync: Arc::default(),
@@ -108,13 +142,20 @@ impl DirectDisk {
             unit: self.geometry.min_write_unit,
             alignment: self.alignment,
             lacks_dsync: Arc::clone(&self.lacks_dsync),
+            rings: self.rings.clone(),
+            id: FILES.fetch_add(1, Ordering::Relaxed),
+            fenced: AtomicBool::new(false),
         }))
     }
 }
 
 impl Disk for DirectDisk {
     fn name(&self) -> &'static str {
-        "direct"
+        match &self.rings {
+            None => "direct",
+            Some(rings) if rings.durable() => "uring-durable",
+            Some(_) => "uring",
+        }
     }
 
     fn geometry(&self) -> Geometry {
@@ -175,9 +216,53 @@ struct DirectFile {
     /// What buffers must start on.
     alignment: u32,
     lacks_dsync: Arc<AtomicBool>,
+    rings: Option<Arc<Rings>>,
+    /// What the rings know this handle by.
+    id: u64,
+    /// A ring broke while it wrote to this file.
+    fenced: AtomicBool,
+}
+
+/// Handles made so far.
+static FILES: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for DirectFile {
+    fn drop(&mut self) {
+        if let Some(rings) = &self.rings {
+            rings.forget(self.id);
+        }
+    }
 }
 
 impl DirectFile {
+    fn known(&self) -> (u64, BorrowedFd<'_>) {
+        (self.id, self.file.as_fd())
+    }
+
+    fn granule(&self) -> usize {
+        usize::try_from(self.unit).unwrap_or(usize::MAX)
+    }
+
+    /// The rings that a durable write goes through, if it does.
+    fn durable_rings(&self) -> Option<&Rings> {
+        self.rings.as_deref().filter(|rings| rings.durable())
+    }
+
+    fn check_fence(&self) -> io::Result<()> {
+        if self.fenced.load(Ordering::Acquire) {
+            return Err(io::Error::other("the file is fenced: a ring broke while it was written"));
+        }
+        Ok(())
+    }
+
+    /// What a ring did; the file is fenced if the ring broke.
+    fn fence<T>(&self, result: io::Result<io::Result<T>>) -> io::Result<T> {
+        result.unwrap_or_else(|cause| {
+            self.fenced.store(true, Ordering::Release);
+            Err(cause)
+        })
+    }
+
     fn write(&self, offset: u64, bufs: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
         write_all(offset, bufs, self.unit, |slices, offset| {
             Ok(rustix::io::pwritev2(&self.file, slices, offset, flags)?)
@@ -203,8 +288,14 @@ impl LogFile for DirectFile {
 
     fn write_at(&self, offset: u64, bufs: &[&[u8]], durable: bool) -> io::Result<()> {
         check_writable(self.writable)?;
-        check_write(offset, bufs, self.unit)?;
+        let total = check_write(offset, bufs, self.unit)?;
         bufs.iter().try_for_each(|buf| check_place(buf, self.alignment))?;
+        self.check_fence()?;
+        let bulk = self.rings.as_deref().filter(|_| !durable && total >= BULK);
+        if let Some(rings) = bulk.or(self.durable_rings().filter(|_| durable)) {
+            let granule = self.granule();
+            return self.fence(rings.write(self.known(), offset, bufs, durable, granule));
+        }
         if !durable {
             return self.write(offset, bufs, ReadWriteFlags::empty());
         }
@@ -227,14 +318,41 @@ impl LogFile for DirectFile {
         read_full(offset, buf, self.unit, |buf, offset| self.file.read_at(buf, offset))
     }
 
+    fn read_many(&self, reads: &mut [(u64, &mut [u8])]) -> Vec<io::Result<usize>> {
+        let fits = |(offset, buf): &(u64, &mut [u8])| {
+            check_read(*offset, buf.len(), self.unit).is_ok()
+                && check_place(buf, self.alignment).is_ok()
+        };
+        let rings = self.rings.as_deref().filter(|_| reads.len() > 1 && reads.iter().all(fits));
+        let done = rings.and_then(|rings| rings.read(self.known(), reads, self.granule()).ok());
+        // What a ring could not do is done without it.
+        done.unwrap_or_else(|| {
+            reads.iter_mut().map(|(offset, buf)| self.read_at(*offset, buf)).collect()
+        })
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.rings.is_some().then(|| self.file.as_fd())
+    }
+
+    fn pipe(&self, depth: usize, stretch: usize) -> Option<Box<dyn ReadPipe>> {
+        self.rings.as_ref()?;
+        Reader::new(depth, stretch).ok().map(|reader| -> Box<dyn ReadPipe> { Box::new(reader) })
+    }
+
     fn cut(&self, len: u64) -> io::Result<()> {
         check_writable(self.writable)?;
+        self.check_fence()?;
         self.file.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {
         check_writable(self.writable)?;
-        sync_data(&self.file)
+        self.check_fence()?;
+        match self.durable_rings() {
+            Some(rings) => self.fence(rings.sync(self.known())),
+            None => sync_data(&self.file),
+        }
     }
 }
 

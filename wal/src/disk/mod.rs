@@ -8,17 +8,24 @@ mod buf;
 mod buffered;
 mod clock;
 pub mod conformance;
+mod conformance_bulk;
 #[cfg(target_os = "linux")]
 mod device;
 mod dir;
 #[cfg(target_os = "linux")]
 mod direct;
 mod door;
+mod map;
+mod mapped;
 mod memory;
 mod park;
+#[cfg(target_os = "linux")]
+mod ring;
+#[cfg(target_os = "linux")]
+mod rings;
 mod transfer;
 
-pub use backend::{Backend, open_dir, open_dir_read_only};
+pub use backend::{Backend, DEPTH, open_dir, open_dir_at_depth, open_dir_read_only};
 pub use buf::{ALIGNMENT, AlignedBuf};
 pub use clock::{Clock, SystemClock};
 pub use door::{DOOR_NAME, Door, Visitor};
@@ -27,6 +34,7 @@ pub use park::FutexWord;
 
 use std::fmt::Debug;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -164,6 +172,25 @@ pub trait LogFile: Send + Sync + Debug {
     /// What the operating system says.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Reads many places at once, each as [`LogFile::read_at`] does, and says of each how many
+    /// bytes came; a device that serves several requests at a time is kept busy.
+    fn read_many(&self, reads: &mut [(u64, &mut [u8])]) -> Vec<io::Result<usize>> {
+        reads.iter_mut().map(|(offset, buf)| self.read_at(*offset, buf)).collect()
+    }
+
+    /// What reads large stretches of this and other files of its directory, `depth` of them at a
+    /// time, `stretch` bytes each; none where threads do as well.
+    fn pipe(&self, depth: usize, stretch: usize) -> Option<Box<dyn ReadPipe>> {
+        let _ = (depth, stretch);
+        None
+    }
+
+    /// What the operating system knows the file by, for a [`ReadPipe`] of its directory; none
+    /// where reads must come through these calls.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Makes the file `len` bytes long, whatever lies behind: any number of bytes, for files that
     /// are not the log's. Durable only after [`LogFile::sync`].
     ///
@@ -179,6 +206,27 @@ pub trait LogFile: Send + Sync + Debug {
     /// What the operating system says. A failed sync must never be retried: the pages count as
     /// clean afterwards, and the next one succeeds over lost data.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Reads large stretches, several at a time, each in the order it was asked for.
+pub trait ReadPipe: Send + Debug {
+    /// Asks for the stretch at `offset`. No more may be asked for than the pipe is deep.
+    ///
+    /// # Errors
+    ///
+    /// More were asked for than that.
+    fn ask(&mut self, file: &Arc<dyn LogFile>, offset: u64) -> io::Result<()>;
+
+    /// Waits for the stretch that was asked for first and makes it the current one; returns how
+    /// many bytes it has, fewer than a stretch only where the file ends.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says of that stretch.
+    fn next(&mut self) -> io::Result<usize>;
+
+    /// The bytes of the current stretch.
+    fn current(&mut self) -> &[u8];
 }
 
 /// Who holds a directory's lock.

@@ -169,12 +169,14 @@ impl Forward {
         self
     }
 
-    /// The same scan, with `depth` threads that read ahead of it in stretches of 1 MiB, so that the
-    /// device works while the scan verifies. They help only where there is no limit: what lies
-    /// above one is not read before its time. Without threads to be had, as before.
+    /// The same scan, with `depth` stretches of 1 MiB read ahead of it, so that the device works
+    /// while the scan verifies: through the disk's pipe, or by as many threads. It helps only where
+    /// there is no limit: what lies above one is not read before its time. Without threads to be
+    /// had, as before.
     #[must_use]
     pub fn read_ahead(mut self, depth: usize) -> Self {
         self.window.read_ahead(depth);
+        self.window.set_route(&self.segments, &self.segment);
         self
     }
 
@@ -319,6 +321,7 @@ impl Forward {
         };
         self.seed = Seed::new(self.segments.id(), next.header.incarnation);
         self.segment = next;
+        self.window.set_route(&self.segments, &self.segment);
         true
     }
 

@@ -1,6 +1,7 @@
 //! A sliding window over a segment's file, filled by large aligned reads ahead of the scan.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Route};
+use super::segments::{Segment, Segments};
 use crate::disk::{AlignedBuf, LogFile};
 use crate::format::wide;
 use std::io;
@@ -27,7 +28,7 @@ pub(super) struct Window {
     len: usize,
     /// Bytes read from files so far.
     bytes: u64,
-    /// Threads that read ahead, if the scan has some.
+    /// What reads ahead, if the scan wants it.
     ahead: Option<Ahead>,
 }
 
@@ -38,9 +39,20 @@ impl Window {
         Self { buf: AlignedBuf::default(), segment, start: 0, len: 0, bytes: 0, ahead }
     }
 
-    /// From now on `depth` threads read ahead, if so many are to be had.
+    /// From now on `depth` reads are under way ahead of the scan.
     pub(super) fn read_ahead(&mut self, depth: usize) {
-        self.ahead = Ahead::new(depth, READ_AHEAD);
+        self.ahead = (depth > 0).then(|| Ahead::new(depth, READ_AHEAD));
+    }
+
+    /// Says where the scan is, so that who reads ahead goes on in the next segment, from its first
+    /// batch on.
+    pub(super) fn set_route(&mut self, segments: &Segments, now: &Segment) {
+        let Some(ahead) = &mut self.ahead else { return };
+        let next = segments.get(now.number.saturating_add(1)).map(|next| {
+            let first = next.offset_of(next.first_batch());
+            (next.number, Arc::clone(&next.file), first - first % wide(BLOCK))
+        });
+        ahead.set_route(Route { number: now.number, end: now.header.segment_size, next });
     }
 
     /// Bytes read from files so far.
@@ -113,8 +125,8 @@ impl Window {
         let room = clip(room, at, cap);
         let count = match (&mut self.ahead, self.segment) {
             // What others may be writing now is not read before its time.
-            (Some(threads), Some(number)) if ahead && cap == u64::MAX => {
-                threads.fill(number, file, at, room)?
+            (Some(pipe), Some(number)) if ahead && cap == u64::MAX => {
+                pipe.fill(number, file, at, room)?
             }
             _ => file.read_at(at, room)?,
         };
