@@ -159,8 +159,9 @@ impl Stream {
     fn wake_upkeep(&self, action: &Action) {
         let due = match action {
             Action::Open { .. } => true,
-            Action::Write { batch, .. } => {
-                let due = batch.end.get() >= self.wake_at.load(Ordering::Relaxed);
+            Action::Write { batches, .. } => {
+                let end = batches.last().map_or(0, |last| last.end.get());
+                let due = end >= self.wake_at.load(Ordering::Relaxed);
                 if due {
                     self.wake_at.store(u64::MAX, Ordering::Relaxed);
                 }
@@ -184,11 +185,13 @@ impl Stream {
         };
         let name = segment_file_name(segment.number);
         match action {
-            Action::Write { batch, durable } => {
-                let offset = segment.offset_of(batch.start);
+            Action::Write { batches, durable } => {
+                let start = batches.first().map_or(Lsn::ZERO, |first| first.start);
+                let offset = segment.offset_of(start);
                 let durable = *durable && !crate::seeded!(AckBeforeSync);
-                segment.file.write_at(offset, &[batch.bytes()], durable).map_err(|cause| {
-                    failure("a batch cannot be written", cause).at(batch.start).file(name)
+                let bytes: Vec<&[u8]> = batches.iter().map(|batch| batch.bytes()).collect();
+                segment.file.write_at(offset, &bytes, durable).map_err(|cause| {
+                    failure("a batch cannot be written", cause).at(start).file(name)
                 })
             }
             _ if crate::seeded!(AckBeforeSync) => Ok(()),

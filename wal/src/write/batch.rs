@@ -142,6 +142,15 @@ impl Batch {
     }
 }
 
+/// Where a recent record's bytes are.
+#[derive(Debug)]
+pub enum Recent<'a> {
+    /// In the open batch: copy them under the lock.
+    Open(&'a [u8]),
+    /// In a closed batch.
+    Closed(Arc<Batch>),
+}
+
 fn bytes_at(start: Lsn, bytes: &[u8], lsn: Lsn) -> Option<&[u8]> {
     let offset = usize::try_from(lsn.get().checked_sub(start.get())?).ok()?;
     if offset < BATCH_HEADER_LEN { None } else { bytes.get(offset..) }

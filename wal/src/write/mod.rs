@@ -8,9 +8,9 @@ mod redo;
 mod reserve;
 mod writer;
 
-pub use batch::Batch;
+pub use batch::{Batch, Recent};
 pub use commits::Commits;
 pub use core::{COUNTER_BITS, Core, Draft, Placed, Verdict};
 pub use done::{Callback, Done, Outcome};
 pub use redo::{Held, InProgress, Redo};
-pub use writer::{Action, Class, Recent, Refusal, Start, Writer};
+pub use writer::{Action, Class, Refusal, Start, Writer};

@@ -17,7 +17,7 @@
 //! one is written: a valid header proves all below it.
 
 use super::Done;
-use super::batch::{Batch, Identity, OpenBatch};
+use super::batch::{Batch, Identity, OpenBatch, Recent};
 use crate::disk::AlignedBuf;
 use crate::format::{BATCH_HEADER_LEN, LogId, RecordHeader, Seed, padded_record_len, wide};
 use crate::{Error, Lsn};
@@ -26,6 +26,9 @@ use std::sync::Arc;
 
 /// A batch is closed once it has grown to this many bytes.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// The most batches that are written in one go.
+const RUN: usize = 16;
 
 /// Buffers kept for the next batches.
 const POOL: usize = 4;
@@ -61,11 +64,11 @@ impl From<Error> for Refusal {
 /// What the holder of the flush token does next.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Write a batch; durably, or just so.
+    /// Write batches, one behind the other; durably, or just so.
     Write {
-        /// The batch.
-        batch: Arc<Batch>,
-        /// Whether the write itself makes it durable.
+        /// At least one; one alone if `durable`.
+        batches: Vec<Arc<Batch>>,
+        /// Whether the write itself makes them durable.
         durable: bool,
     },
     /// Sync the segment that is written to.
@@ -315,6 +318,15 @@ impl Writer {
         self.queue.get(self.queue.partition_point(|batch| batch.end <= self.written))
     }
 
+    /// The closed batches that can be written in one go: those of the segment that is written to,
+    /// so that a device that takes several requests at once has them.
+    fn run(&self) -> Vec<Arc<Batch>> {
+        let first = self.queue.partition_point(|batch| batch.end <= self.written);
+        let end = self.first_lsn(self.current.saturating_add(1));
+        let here = self.queue.range(first..).take_while(|batch| batch.start < end);
+        here.take(RUN).cloned().collect()
+    }
+
     /// What to do next; none if nothing is wanted.
     pub fn next_action(&mut self) -> Option<Action> {
         if self.failed.is_some() {
@@ -331,7 +343,8 @@ impl Writer {
             let last = self.queue.back().is_some_and(|last| last.end == batch.end);
             let enough = last || self.wanted <= batch.end;
             let durable = wants && enough && self.durable == self.written;
-            return Some(Action::Write { batch, durable });
+            let batches = if durable { vec![batch] } else { self.run() };
+            return Some(Action::Write { batches, durable });
         }
         let change = self.changes.front()?;
         if self.durable < change.kept_end && !crate::seeded!(HeaderBeforeDurable) {
@@ -345,10 +358,10 @@ impl Writer {
     #[must_use]
     pub fn complete(&mut self, action: &Action) -> Vec<Arc<Done>> {
         match action {
-            Action::Write { batch, durable } => {
-                self.written = batch.end;
+            Action::Write { batches, durable } => {
+                self.written = batches.last().map_or(self.written, |last| last.end);
                 if *durable {
-                    return self.durable_upto(batch.end);
+                    return self.durable_upto(self.written);
                 }
             }
             Action::Sync { upto } => return self.durable_upto(*upto),
@@ -472,15 +485,6 @@ impl Writer {
     pub fn seed(&self) -> Seed {
         self.identity.seed
     }
-}
-
-/// Where a recent record's bytes are.
-#[derive(Debug)]
-pub enum Recent<'a> {
-    /// In the open batch: copy them under the lock.
-    Open(&'a [u8]),
-    /// In a closed batch.
-    Closed(Arc<Batch>),
 }
 
 /// The end of what is kept in a segment that was left.

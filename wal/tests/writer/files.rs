@@ -59,9 +59,11 @@ fn leftover(shape: &Shape, number: u64) -> Vec<u8> {
         }
         writer.want(writer.end());
         let Some(action) = writer.next_action() else { break };
-        if let Action::Write { batch, .. } = &action {
-            let at = (batch.start.get() % shape.segment_size) as usize;
-            file[at..at + batch.bytes().len()].copy_from_slice(batch.bytes());
+        if let Action::Write { batches, .. } = &action {
+            for batch in batches {
+                let at = (batch.start.get() % shape.segment_size) as usize;
+                file[at..at + batch.bytes().len()].copy_from_slice(batch.bytes());
+            }
         }
         let _ = writer.complete(&action);
     }

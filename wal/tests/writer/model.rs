@@ -329,10 +329,13 @@ impl World {
     fn complete(&mut self) -> Result<(), Broken> {
         let Some(action) = self.doing.take() else { return Ok(()) };
         match &action {
-            Action::Write { batch, durable } => {
-                self.written(batch.start, batch.bytes(), *durable)?;
-                self.position = batch.end;
-                self.digest = batch.digest;
+            Action::Write { batches, durable } => {
+                ensure(!*durable || batches.len() == 1, || "durably, and many".to_owned())?;
+                for batch in batches {
+                    self.written(batch.start, batch.bytes(), *durable)?;
+                    self.position = batch.end;
+                    self.digest = batch.digest;
+                }
             }
             Action::Sync { upto } => {
                 ensure(*upto <= self.position, || format!("{upto} is not written"))?;
@@ -444,9 +447,11 @@ impl World {
 
     /// The power goes; what a scan finds is what was kept, and a new writer goes on behind it.
     pub(crate) fn crash(mut self, seed: u64) -> Result<Self, Broken> {
-        if let Some(Action::Write { batch, .. }) = &self.doing {
-            // In the middle of it: some of its sectors are there.
-            self.files.write(batch.start, batch.bytes(), false);
+        if let Some(Action::Write { batches, .. }) = &self.doing {
+            // In the middle of it: some of their sectors are there.
+            for batch in batches {
+                self.files.write(batch.start, batch.bytes(), false);
+            }
         }
         self.files.crash(seed);
         let (found, end, digest, segment) = self.scanned()?;
