@@ -1,13 +1,13 @@
 //! Appends that are not durable.
 
 use super::{Effort, Measured, median, rate, timed};
-use siding::{Options, Result};
+use siding::Result;
 use std::time::Duration;
 
 /// One thread appends records while the ring and what is prepared have room for all of them; each
 /// burst begins with nothing in the ring.
 pub(super) fn records(effort: &Effort, record: usize) -> Result<Measured> {
-    let log = Options::new().segment_size(16 << 20).open(&effort.dir)?.finish()?;
+    let log = effort.open_log(&effort.dir)?;
     let payload = vec![7; record];
     let count = 10_000;
     let bursts = (effort.rounds * 20).min(usize::try_from(200 / effort.divisor).unwrap_or(200));

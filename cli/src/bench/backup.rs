@@ -179,7 +179,7 @@ pub(super) fn forward(effort: &Effort, discipline: Discipline) -> Result<Measure
     let bytes = (512 << 20) / effort.divisor;
     let (path, backup, again) =
         (effort.dir.join("log"), effort.dir.join("backup"), effort.dir.join("again"));
-    let options = || super::scan::of(discipline);
+    let options = || super::scan::of(effort, discipline);
     super::scan::fill(&path, bytes, options())?;
     {
         let log = options().open(&path)?.finish()?;

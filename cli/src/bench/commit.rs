@@ -1,23 +1,18 @@
-//! Durable commits.
+//! Durable commits, and the threads that make them.
 
 use super::{Effort, Measured, median, rate, timed};
 use siding::disk::{AlignedBuf, Disk, LogFile, open_dir};
-use siding::{Backend, Error, Log, Options, Result};
+use siding::{Backend, Error, ErrorKind, Log, Result};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of a commit of one record of this size, before padding: batch header, DATA, COMMIT.
-fn batch_bytes(record: usize) -> usize {
+pub(super) fn batch_bytes(record: usize) -> usize {
     48 + (32 + record).next_multiple_of(8) + (32 + 22_usize).next_multiple_of(8)
 }
 
-fn open_log(path: &Path) -> Result<Log> {
-    let log = Options::new().segment_size(16 << 20).open(path)?.finish()?;
-    Ok(log)
-}
-
 /// A file that was written once, and is written again and again: as a recycled segment is.
-struct Floor {
+pub(super) struct Floor {
     disk: Arc<dyn Disk>,
     file: Arc<dyn LogFile>,
     at: u64,
@@ -25,7 +20,7 @@ struct Floor {
 }
 
 impl Floor {
-    fn new(dir: &Path) -> Result<Self> {
+    pub(super) fn new(dir: &Path) -> Result<Self> {
         let io = |cause| Error::io("the floor cannot be measured", cause).file(dir);
         let disk = open_dir(dir, Backend::Direct, true).map_err(io)?;
         let file = disk.create("floor").map_err(io)?;
@@ -39,7 +34,7 @@ impl Floor {
         Ok(Self { disk, file, at: 0, len })
     }
 
-    fn writes(&mut self, count: u64, bytes: usize) -> Result<f64> {
+    pub(super) fn writes(&mut self, count: u64, bytes: usize) -> Result<f64> {
         let unit = usize::try_from(self.disk.geometry().write_unit).unwrap_or(4096);
         let mut block = AlignedBuf::zeroed(bytes.next_multiple_of(unit));
         block.as_mut_slice().fill(0xa5);
@@ -61,14 +56,14 @@ impl Floor {
 }
 
 /// Keeps what a log retains small, so that segments are recycled as in a log that lives long.
-fn keep_small(log: &Log) -> Result<()> {
+pub(super) fn keep_small(log: &Log) -> Result<()> {
     let durable = log.positions().durable;
     log.redo_from(durable)?;
     log.keypoint()?;
     Ok(())
 }
 
-fn commits(log: &Log, count: u64, payload: &[u8]) -> Result<f64> {
+pub(super) fn commits(log: &Log, count: u64, payload: &[u8]) -> Result<f64> {
     let (_, took) = timed(|| write_many(log, count, payload))?;
     Ok(rate(count, took))
 }
@@ -77,7 +72,7 @@ fn commits(log: &Log, count: u64, payload: &[u8]) -> Result<f64> {
 pub(super) fn single(effort: &Effort, record: usize) -> Result<Measured> {
     let count = 3_000 / effort.divisor;
     let mut floor = Floor::new(&effort.dir.join("floor"))?;
-    let log = open_log(&effort.dir.join("log"))?;
+    let log = effort.open_log(&effort.dir.join("log"))?;
     let payload = vec![7; record];
     // Once around, so that segments are recycled and not new.
     commits(&log, count, &payload)?;
@@ -99,6 +94,31 @@ fn write_many(log: &Log, count: u64, payload: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Does `work` with every item, each in a thread of its own; the sum of what they say.
+pub(super) fn at_once<T: Sync>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<u64> + Sync,
+) -> Result<u64> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let start = |item| scope.spawn(move || work(item));
+        let workers: Vec<_> = items.iter().map(start).collect();
+        let gone = || Error::new(ErrorKind::Invalid, "a thread of the bench ended early");
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err(gone()))).sum()
+    })
+}
+
+/// Does `work` while a thread for each processor does `load`, which `work` must make an end of.
+pub(super) fn beside<T>(load: &(impl Fn() + Sync), work: impl FnOnce() -> T) -> T {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..processors {
+            scope.spawn(load);
+        }
+        work()
+    })
+}
+
 fn grouped(log: &Log, threads: u64, each: u64, payload: &[u8]) -> Result<f64> {
     let ((), took) = timed(|| {
         std::thread::scope(|scope| {
@@ -112,7 +132,7 @@ fn grouped(log: &Log, threads: u64, each: u64, payload: &[u8]) -> Result<f64> {
 
 /// Many threads, one record a commit; the floor is one thread of the same log.
 pub(super) fn group(effort: &Effort, threads: u64, record: usize) -> Result<Measured> {
-    let log = open_log(&effort.dir)?;
+    let log = effort.open_log(&effort.dir)?;
     let payload = vec![7; record];
     let (mut values, mut floors) = (Vec::new(), Vec::new());
     commits(&log, 1_000 / effort.divisor, &payload)?;
@@ -127,7 +147,7 @@ pub(super) fn group(effort: &Effort, threads: u64, record: usize) -> Result<Meas
 
 /// Prepare and commit of one unit: two forced writes; the floor is single commits.
 pub(super) fn prepare_commit(effort: &Effort) -> Result<Measured> {
-    let log = open_log(&effort.dir)?;
+    let log = effort.open_log(&effort.dir)?;
     let payload = vec![7; 128];
     let count = 1_500 / effort.divisor;
     let (mut values, mut floors) = (Vec::new(), Vec::new());

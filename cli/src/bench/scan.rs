@@ -1,33 +1,36 @@
 //! The restart scan, past the page cache.
 
+use super::bulk::read_through;
 use super::{Effort, Measured, median, rate, timed};
-use siding::disk::{AlignedBuf, open_dir};
+use siding::disk::{LogFile, open_dir};
 use siding::{Backend, Discipline, Error, Options, Result};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Writes a log that was not closed cleanly, then opens it again and again.
 pub(super) fn cold(effort: &Effort) -> Result<Measured> {
     let path = effort.dir.join("log");
     let bytes = (512 << 20) / effort.divisor;
-    fill(&path, bytes, options())?;
+    fill(&path, bytes, options(effort))?;
     let (mut values, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds.min(5) {
         floors.push(bare(&path)?);
-        let (recovery, took) = timed(|| options().open(&path))?;
+        let (recovery, took) = timed(|| options(effort).open(&path))?;
         values.push(rate(recovery.report().scanned_bytes, took));
         recovery.abandon();
     }
     Ok(Measured { value: median(values), floor: Some(median(floors)) })
 }
 
-pub(super) fn options() -> Options {
-    of(Discipline::DeferredApply)
+fn options(effort: &Effort) -> Options {
+    of(effort, Discipline::DeferredApply)
 }
 
 /// The same, of either discipline.
-pub(super) fn of(discipline: Discipline) -> Options {
+pub(super) fn of(effort: &Effort, discipline: Discipline) -> Options {
     // Without keypoints the whole log is scanned.
-    Options::new()
+    effort
+        .options()
         .discipline(discipline)
         .undo(|record| Ok(record.payload().to_vec()))
         .keypoint_bytes(u64::MAX)
@@ -50,29 +53,18 @@ pub(super) fn fill(path: &Path, bytes: u64, options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Reads the same files, 1 MiB at a time, past the page cache, and looks at nothing.
+/// Reads the same files past the page cache, 1 MiB at a time and four in flight, and looks at
+/// nothing.
 fn bare(path: &Path) -> Result<f64> {
     let io = |cause| Error::io("the floor cannot be measured", cause).file(path);
-    let disk = open_dir(path, Backend::Direct, false).map_err(io)?;
+    let disk = open_dir(path, Backend::Uring, false).map_err(io)?;
     let mut names: Vec<String> = disk.list().map_err(io)?.into_iter().map(|it| it.0).collect();
     names.retain(|name| name.ends_with(".seg"));
     names.sort();
-    let mut buf = AlignedBuf::zeroed(1 << 20);
     let (total, took) = timed(|| {
-        let mut total = 0;
-        for name in names {
-            let file = disk.open(&name).map_err(io)?;
-            let mut at = 0;
-            loop {
-                let count = file.read_at(at, buf.as_mut_slice()).map_err(io)?;
-                if count == 0 {
-                    break;
-                }
-                at += u64::try_from(count).unwrap_or(0);
-            }
-            total += at;
-        }
-        Ok(total)
+        let files: std::io::Result<Vec<Arc<dyn LogFile>>> =
+            names.iter().map(|name| disk.open(name)).collect();
+        read_through(&files.map_err(io)?)
     })?;
     Ok(rate(total, took))
 }
