@@ -16,6 +16,7 @@ mod offline;
 mod out;
 mod owner;
 mod place;
+mod probe;
 mod record;
 mod report;
 mod resolve;
@@ -69,6 +70,8 @@ enum Verb {
     VerifyBackup(copies::verify_backup::VerifyBackupArgs),
     /// Mends a damaged log from an archive, or cuts it. Writes with --apply alone.
     Repair(copies::repair::RepairArgs),
+    /// Measures a disk by every backend, and says which options suit it.
+    Probe(probe::ProbeArgs),
     /// Measures Siding beside the floor of this machine.
     Bench(bench::BenchArgs),
     /// Kills a bank again and again, and proves that nothing is lost.
@@ -92,6 +95,7 @@ impl Verb {
             Self::Archive(args) => copies::archive::run(args),
             Self::VerifyBackup(args) => copies::verify_backup::run(args),
             Self::Repair(args) => copies::repair::run(args),
+            Self::Probe(args) => probe::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Demo(args) => demo::run(args),
         }
@@ -113,6 +117,7 @@ impl Verb {
             Self::Archive(args) => args.json(),
             Self::VerifyBackup(args) => args.json,
             Self::Repair(args) => args.place.json,
+            Self::Probe(args) => args.json,
             Self::Bench(_) => false,
             Self::Demo(args) => args.json(),
         }

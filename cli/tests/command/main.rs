@@ -4,6 +4,7 @@
 
 mod copies;
 mod forking;
+mod probing;
 mod reading;
 mod report;
 mod support;
