@@ -13,11 +13,17 @@ pub(super) fn cold(effort: &Effort) -> Result<Measured> {
     let bytes = (512 << 20) / effort.divisor;
     fill(&path, bytes, options(effort))?;
     let (mut values, mut floors) = (Vec::new(), Vec::new());
-    for _ in 0..effort.rounds.min(5) {
-        floors.push(bare(&path)?);
-        let (recovery, took) = timed(|| options(effort).open(&path))?;
-        values.push(rate(recovery.report().scanned_bytes, took));
-        recovery.abandon();
+    for round in 0..effort.rounds.clamp(2, 6) {
+        // Each is the first of a pair as often as the other: what lies below may remember.
+        for log in [round % 2 == 0, round % 2 == 1] {
+            if log {
+                let (recovery, took) = timed(|| options(effort).open(&path))?;
+                values.push(rate(recovery.report().scanned_bytes, took));
+                recovery.abandon();
+            } else {
+                floors.push(bare(&path)?);
+            }
+        }
     }
     Ok(Measured { value: median(values), floor: Some(median(floors)) })
 }
