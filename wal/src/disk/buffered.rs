@@ -1,12 +1,11 @@
 //! The portable backend: writes through the page cache, and `fdatasync`.
 
-use super::dir::{Dir, check_writable, sync_data};
+use super::dir::{Dir, check_writable, of_directory, sync_data};
 use super::transfer::{check_read, check_write, read_full, write_all};
-use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
+use super::{Disk, Geometry, LogFile};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,10 +47,6 @@ impl Disk for BufferedDisk {
         self.geometry.clone()
     }
 
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        self.dir.list()
-    }
-
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         Ok(Arc::new(BufferedFile::new(self.dir.create(name)?, true)))
     }
@@ -60,33 +55,7 @@ impl Disk for BufferedDisk {
         Ok(Arc::new(BufferedFile::new(self.dir.open_file(name)?, self.dir.writable())))
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.dir.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.dir.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.dir.sync()
-    }
-
-    fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
-        self.dir.lock()
-    }
-
-    fn owner(&self) -> io::Result<Option<Owner>> {
-        self.dir.owner()
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        self.dir.free_bytes()
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        Some(self.dir.path().to_owned())
-    }
+    of_directory!();
 }
 
 /// A file in the page cache. The direct backend uses it too where direct I/O is refused.

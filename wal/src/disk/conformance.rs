@@ -12,31 +12,13 @@
 //! It shows what a running process sees. That acknowledged bytes survive a crash, it cannot show:
 //! that takes a crash.
 
+pub use super::suite::Broken;
+
+use super::suite::{Verdict, fails, holds, ok, same};
 use super::{AlignedBuf, Disk, LockError, LogFile, conformance_bulk};
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::thread;
-
-/// The promise a disk did not keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// The name of the check that failed.
-    pub check: &'static str,
-    /// What was asked and what came.
-    pub what: String,
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.check, self.what)
-    }
-}
-
-impl std::error::Error for Broken {}
-
-/// The outcome of one check: nothing, or what was asked and what came.
-pub(super) type Verdict<T = ()> = Result<T, String>;
 
 pub(super) type Check = (&'static str, fn(&dyn Disk) -> Verdict);
 
@@ -78,26 +60,6 @@ pub fn check(make: &dyn Fn() -> io::Result<Arc<dyn Disk>>) -> Result<Vec<&'stati
         passed.push(*check);
     }
     Ok(passed)
-}
-
-pub(super) fn ok<T>(what: &str, result: io::Result<T>) -> Verdict<T> {
-    result.map_err(|error| format!("{what} failed: {error}"))
-}
-
-fn fails<T>(what: &str, result: io::Result<T>, kind: ErrorKind) -> Verdict {
-    match result {
-        Ok(_) => Err(format!("{what} went through; {kind} was due")),
-        Err(error) if error.kind() == kind => Ok(()),
-        Err(error) => Err(format!("{what} gave {} ({error}); {kind} was due", error.kind())),
-    }
-}
-
-pub(super) fn same<T: PartialEq + fmt::Debug>(what: &str, came: T, due: T) -> Verdict {
-    if came == due { Ok(()) } else { Err(format!("{what} is {came:?}; {due:?} was due")) }
-}
-
-pub(super) fn holds(what: &str, condition: bool) -> Verdict {
-    if condition { Ok(()) } else { Err(what.to_owned()) }
 }
 
 /// Bytes that differ from place to place and from seed to seed.

@@ -1,6 +1,7 @@
 //! The part of the suite that asks for much at once: many reads, and long stretches.
 
-use super::conformance::{Check, Verdict, holds, offset, ok, pattern, put, same, unit};
+use super::conformance::{Check, offset, pattern, put, unit};
+use super::suite::{Verdict, holds, ok, same};
 use super::{AlignedBuf, Disk, LogFile};
 use std::sync::Arc;
 

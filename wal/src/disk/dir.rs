@@ -30,6 +30,45 @@ pub(super) struct Dir {
     writable: bool,
 }
 
+/// What a backend on a real disk does with names and the lock, by its field `dir`: a part of its
+/// `impl Disk`.
+macro_rules! of_directory {
+    () => {
+        fn list(&self) -> std::io::Result<Vec<(String, u64)>> {
+            self.dir.list()
+        }
+
+        fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+            self.dir.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> std::io::Result<()> {
+            self.dir.remove(name)
+        }
+
+        fn sync_dir(&self) -> std::io::Result<()> {
+            self.dir.sync()
+        }
+
+        fn lock(&self) -> Result<Box<dyn $crate::disk::DirLock>, $crate::disk::LockError> {
+            self.dir.lock()
+        }
+
+        fn owner(&self) -> std::io::Result<Option<$crate::disk::Owner>> {
+            self.dir.owner()
+        }
+
+        fn free_bytes(&self) -> Option<u64> {
+            self.dir.free_bytes()
+        }
+
+        fn path(&self) -> Option<std::path::PathBuf> {
+            Some(self.dir.path().to_owned())
+        }
+    };
+}
+pub(super) use of_directory;
+
 impl Dir {
     /// Opens the directory, `create`: after making it and what leads to it, durably.
     pub(super) fn open(path: &Path, create: bool) -> io::Result<Self> {

@@ -6,17 +6,16 @@
 
 use super::buffered::{BufferedDisk, BufferedFile};
 use super::device::{self, Asked};
-use super::dir::{Dir, check_writable, sync_data};
+use super::dir::{Dir, check_writable, of_directory, sync_data};
 use super::rings::{Reader, Rings};
 use super::transfer::{check_place, check_read, check_write, read_full, write_all};
-use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner, ReadPipe};
+use super::{Disk, Geometry, LogFile, ReadPipe};
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -166,10 +165,6 @@ impl Disk for DirectDisk {
         geometry
     }
 
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        self.dir.list()
-    }
-
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         self.file(self.dir.create(name)?)
     }
@@ -178,33 +173,7 @@ impl Disk for DirectDisk {
         self.file(self.dir.open_file(name)?)
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.dir.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.dir.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.dir.sync()
-    }
-
-    fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
-        self.dir.lock()
-    }
-
-    fn owner(&self) -> io::Result<Option<Owner>> {
-        self.dir.owner()
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        self.dir.free_bytes()
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        Some(self.dir.path().to_owned())
-    }
+    of_directory!();
 }
 
 #[derive(Debug)]

@@ -11,15 +11,14 @@
 //! write have no such place at all, and are written by plain calls alone.
 
 use super::buffered::{BufferedDisk, SMALLEST, cached_unit};
-use super::dir::{Dir, check_writable, sync_data};
+use super::dir::{Dir, check_writable, of_directory, sync_data};
 use super::map::Map;
 use super::transfer::{bytes, check_read, check_write, read_full, write_all};
-use super::{DirLock, Disk, Geometry, LockError, LogFile, Owner};
+use super::{Disk, Geometry, LogFile};
 use rustix::fs::{Advice, SeekFrom};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -118,10 +117,6 @@ impl Disk for MappedDisk {
         self.geometry.clone()
     }
 
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        self.dir.list()
-    }
-
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         Ok(self.file(self.dir.create(name)?))
     }
@@ -130,33 +125,7 @@ impl Disk for MappedDisk {
         Ok(self.file(self.dir.open_file(name)?))
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.dir.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.dir.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.dir.sync()
-    }
-
-    fn lock(&self) -> Result<Box<dyn DirLock>, LockError> {
-        self.dir.lock()
-    }
-
-    fn owner(&self) -> io::Result<Option<Owner>> {
-        self.dir.owner()
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        self.dir.free_bytes()
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        Some(self.dir.path().to_owned())
-    }
+    of_directory!();
 }
 
 #[derive(Debug)]

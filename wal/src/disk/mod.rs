@@ -23,6 +23,7 @@ mod park;
 mod ring;
 #[cfg(target_os = "linux")]
 mod rings;
+pub mod suite;
 mod transfer;
 
 pub use backend::{Backend, DEPTH, open_dir, open_dir_at_depth, open_dir_read_only};

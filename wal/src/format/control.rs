@@ -1,7 +1,7 @@
 //! The control file: two checksummed slots, written in turn. What a valid slot says are lower
 //! bounds; a torn or absent file is ignored, and the segment headers answer instead.
 
-use super::{Discipline, LogId, Malformed, VERSION, take, take_array};
+use super::{Discipline, LogId, Malformed, VERSION, take_array};
 use crate::Lsn;
 use byteorder::{LE, ReadBytesExt as _, WriteBytesExt as _};
 
@@ -93,24 +93,7 @@ impl ControlSlot {
     /// [`Malformed`] if the slot is torn or empty; [`Malformed::Version`] if its checksum holds and
     /// its version is newer than this code's.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut rest = bytes;
-        let mut checked = take(&mut rest, CHECKED_LEN)?;
-        let crc = u32::from_le_bytes(take_array(&mut rest)?);
-        if crc32c::crc32c(checked) != crc {
-            return Err(Malformed::Checksum);
-        }
-        let input = &mut checked;
-        if take_array::<8>(input)? != MAGIC {
-            return Err(Malformed::Field("magic"));
-        }
-        match input.read_u32::<LE>()? {
-            VERSION => {}
-            newer if newer > VERSION => return Err(Malformed::Version(newer)),
-            _ => return Err(Malformed::Field("version")),
-        }
-        if super::size(input.read_u32::<LE>()?) != CONTROL_SLOT_LEN {
-            return Err(Malformed::Field("len"));
-        }
+        let input = &mut super::checked(bytes, &MAGIC, CONTROL_SLOT_LEN)?;
         let sequence = input.read_u64::<LE>()?;
         let log_id = take_array(input)?;
         let path_id = take_array(input)?;

@@ -91,6 +91,34 @@ pub(crate) fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], M
     Ok(*front)
 }
 
+/// What stands behind magic, version and length in a structure of `len` bytes whose last four are a
+/// checksum over all before it.
+pub(crate) fn checked<'a>(
+    bytes: &'a [u8],
+    magic: &[u8; 8],
+    len: usize,
+) -> Result<&'a [u8], Malformed> {
+    let mut rest = bytes;
+    let checked = take(&mut rest, len.saturating_sub(4))?;
+    let crc = u32::from_le_bytes(take_array(&mut rest)?);
+    if crc32c::crc32c(checked) != crc {
+        return Err(Malformed::Checksum);
+    }
+    let mut input = checked;
+    if take_array::<8>(&mut input)? != *magic {
+        return Err(Malformed::Field("magic"));
+    }
+    match u32::from_le_bytes(take_array(&mut input)?) {
+        VERSION => {}
+        newer if newer > VERSION => return Err(Malformed::Version(newer)),
+        _ => return Err(Malformed::Field("version")),
+    }
+    if size(u32::from_le_bytes(take_array(&mut input)?)) != len {
+        return Err(Malformed::Field("len"));
+    }
+    Ok(input)
+}
+
 /// A length on disk as a length in memory.
 #[must_use]
 pub fn size(len: u32) -> usize {

@@ -1,6 +1,6 @@
 //! The note of a restored log: what a keypoint of the log that was copied may not be believed for.
 
-use super::{LogId, Malformed, VERSION, take, take_array};
+use super::{LogId, Malformed, VERSION, take_array};
 use crate::Lsn;
 use byteorder::{LE, ReadBytesExt as _, WriteBytesExt as _};
 
@@ -61,24 +61,7 @@ impl RestoredNote {
     /// [`Malformed`] if it is damaged, or says what cannot be; [`Malformed::Version`] if its
     /// checksum holds and its version is newer than this code's.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut rest = bytes;
-        let mut checked = take(&mut rest, CHECKED_LEN)?;
-        let crc = u32::from_le_bytes(take_array(&mut rest)?);
-        if crc32c::crc32c(checked) != crc {
-            return Err(Malformed::Checksum);
-        }
-        let input = &mut checked;
-        if take_array::<8>(input)? != MAGIC {
-            return Err(Malformed::Field("magic"));
-        }
-        match input.read_u32::<LE>()? {
-            VERSION => {}
-            newer if newer > VERSION => return Err(Malformed::Version(newer)),
-            _ => return Err(Malformed::Field("version")),
-        }
-        if super::size(input.read_u32::<LE>()?) != RESTORED_LEN {
-            return Err(Malformed::Field("len"));
-        }
+        let input = &mut super::checked(bytes, &MAGIC, RESTORED_LEN)?;
         let (log_id, backup_id) = (take_array(input)?, take_array(input)?);
         let note = Self {
             log_id,
