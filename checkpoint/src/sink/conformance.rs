@@ -16,34 +16,16 @@
 //! It shows what running processes see. That what was put survives a crash, it cannot show: that
 //! takes a crash. Nor does it make a place fail: what a sink says then is for its own tests.
 
+pub use siding_wal::disk::suite::Broken;
+
 use super::{Put, Sink, Stored, plain, put_whole, read_whole};
-use std::fmt;
+use siding_wal::disk::suite::{Verdict, fails, holds, ok, same};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::thread;
 
-/// The promise a sink did not keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// The name of the check that failed.
-    pub check: &'static str,
-    /// What was asked and what came.
-    pub what: String,
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.check, self.what)
-    }
-}
-
-impl std::error::Error for Broken {}
-
 /// Two sinks that share one new, empty place, as two processes would.
 pub type Pair = [Arc<dyn Sink>; 2];
-
-/// The outcome of one check: nothing, or what was asked and what came.
-type Verdict<T = ()> = Result<T, String>;
 
 /// A check is given one sink, and another of the same place.
 type Check = (&'static str, fn(&dyn Sink, &dyn Sink) -> Verdict);
@@ -90,26 +72,6 @@ pub fn check(make: &dyn Fn() -> io::Result<Pair>) -> Result<Vec<&'static str>, B
         passed.push(*check);
     }
     Ok(passed)
-}
-
-fn ok<T>(what: &str, result: io::Result<T>) -> Verdict<T> {
-    result.map_err(|error| format!("{what} failed: {error}"))
-}
-
-fn fails<T>(what: &str, result: io::Result<T>, kind: ErrorKind) -> Verdict {
-    match result {
-        Ok(_) => Err(format!("{what} went through; {kind} was due")),
-        Err(error) if error.kind() == kind => Ok(()),
-        Err(error) => Err(format!("{what} gave {} ({error}); {kind} was due", error.kind())),
-    }
-}
-
-fn same<T: PartialEq + fmt::Debug>(what: &str, came: T, due: T) -> Verdict {
-    if came == due { Ok(()) } else { Err(format!("{what} is {came:?}; {due:?} was due")) }
-}
-
-fn holds(what: &str, condition: bool) -> Verdict {
-    if condition { Ok(()) } else { Err(what.to_owned()) }
 }
 
 /// Bytes that differ from place to place and from seed to seed.
