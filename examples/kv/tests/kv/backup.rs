@@ -1,8 +1,9 @@
 //! A backup under load, and the database put back as of moments on the way.
 
 use crate::{open, options, scratch};
-use siding::archive::{ArchiveOptions, DirectorySink, Target, Wanted};
+use siding::archive::{ArchiveOptions, Target, Wanted};
 use siding::disk::MemoryDisk;
+use siding::sink::DirectorySink;
 use siding::{BackupOptions, Lsn, RestoreOptions, plan_restore};
 use siding_kv::{Db, Result, Span, restore};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Many threads at once: nothing is lost between commit, apply and snapshot.
 
-use crate::{contents, crash, open, options, put, scratch};
+use crate::{contents, crash, crash_amid, open, options, put, scratch};
 use siding::Lsn;
 use siding_kv::{Db, Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,14 +63,18 @@ fn the_sum_never_changes_whatever_the_threads_and_snapshots_do() -> Result<()> {
     let dir = scratch();
     let db = options().patience(Duration::from_secs(60)).open(dir.path())?;
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let held = AtomicBool::new(false);
     let mut images = Vec::new();
     std::thread::scope(|scope| {
         let _stop = StopAtEnd(&stop);
         for thread in 0..6 {
-            let (db, stop, done) = (&db, &stop, &done);
+            let (db, stop, done, held) = (&db, &stop, &done, &held);
             scope.spawn(move || {
                 let mut seed = thread + 1;
                 while !stop.load(Ordering::Relaxed) {
+                    while held.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
                     transfer(db, thread, &mut seed).unwrap();
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -86,7 +90,12 @@ fn the_sum_never_changes_whatever_the_threads_and_snapshots_do() -> Result<()> {
             if round % 10 == 9 {
                 // While everybody goes on: what was acknowledged before must be in the image.
                 let floor = done.load(Ordering::Relaxed);
-                images.push((floor, crash(dir.path())));
+                let image = crash_amid(dir.path()).unwrap_or_else(|| {
+                    held.store(true, Ordering::Relaxed);
+                    crash(dir.path())
+                });
+                held.store(false, Ordering::Relaxed);
+                images.push((floor, image));
             }
         }
     });

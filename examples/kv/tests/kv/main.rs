@@ -34,25 +34,35 @@ fn scratch() -> TempDir {
 /// The files as a crash at this moment would leave them, or one while they are copied: the
 /// control file goes first, for what it says holds of all later states of the segments.
 fn crash(dir: &Path) -> TempDir {
-    let image = scratch();
-    copy(&siding_kv::log_dir(dir), &siding_kv::log_dir(image.path()));
-    copy_files(dir, image.path());
-    image
+    loop {
+        if let Some(image) = crash_amid(dir) {
+            return image;
+        }
+    }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// The same while others write. None if the log was never still for as long as a copy takes: who
+/// writes faster than it is copied must be held up.
+fn crash_amid(dir: &Path) -> Option<TempDir> {
+    let image = scratch();
+    copy(&siding_kv::log_dir(dir), &siding_kv::log_dir(image.path()))?;
+    copy_files(dir, image.path())?;
+    Some(image)
+}
+
+fn copy(from: &Path, to: &Path) -> Option<()> {
     fs::create_dir_all(to).unwrap();
-    copy_files(from, to);
+    copy_files(from, to)
 }
 
 /// Copies what stands at one moment: while the log trims, a copy takes longer than a moment, and
 /// no crash would leave what it is made of.
-fn copy_files(from: &Path, to: &Path) {
-    loop {
+fn copy_files(from: &Path, to: &Path) -> Option<()> {
+    for _ in 0..8 {
         let control = fs::read(from.join("control")).ok();
         copy_once(from, to);
         if fs::read(from.join("control")).ok() == control {
-            return;
+            return Some(());
         }
         for entry in fs::read_dir(to).unwrap().map(std::io::Result::unwrap) {
             if !entry.path().is_dir() {
@@ -60,6 +70,7 @@ fn copy_files(from: &Path, to: &Path) {
             }
         }
     }
+    None
 }
 
 fn copy_once(from: &Path, to: &Path) {

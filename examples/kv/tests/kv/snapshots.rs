@@ -35,7 +35,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 /// The database as `log` left its log and `data` its snapshots.
 fn composed(log: &Path, data: &Path) -> TempDir {
     let image = scratch();
-    copy(&log_dir(log), &log_dir(image.path()));
+    copy(&log_dir(log), &log_dir(image.path())).unwrap();
     for file in files(data) {
         fs::copy(&file, image.path().join(file.file_name().unwrap())).unwrap();
     }
