@@ -9,6 +9,7 @@
 
 mod crashes;
 mod cutting;
+mod extents;
 mod putting_back;
 #[path = "../support/mod.rs"]
 mod support;
