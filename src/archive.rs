@@ -1,7 +1,7 @@
 //! The archive: segments and extents in a sink, what is in them, and what can be restored of it.
 
 use crate::{Log, ReadOnly, Result};
-use siding_checkpoint::Engine;
+use siding_checkpoint::{Engine, Sink};
 use std::sync::Arc;
 
 pub use siding_checkpoint::{
@@ -14,7 +14,7 @@ pub use siding_checkpoint::{
     BackupId, Branch, Gap, Histories, Part, Piece, Plan, Reachable, Refusal, Seen, Source, Target,
     Wanted, Why, plan,
 };
-pub use siding_checkpoint::{DirectorySink, Put, Sink, Stored, plain, put_whole, read_whole};
+pub use siding_checkpoint::{backup_digits, parse_backup_digits};
 
 impl Log {
     /// Archives the log for as long as it is open: what is sealed is shipped to `sink`, in the

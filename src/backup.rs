@@ -109,30 +109,6 @@ pub fn object_file(object: u16, path: impl AsRef<Path>) -> Result<ObjectFile> {
     Ok(ObjectFile { object, name: name.to_owned(), file })
 }
 
-/// Puts the newest backup in the directory `backup` back: the log into `into`, each file where
-/// `target` says. Then open the log: it is as after a crash at the end of the backup.
-///
-/// # Errors
-///
-/// [`ErrorKind::NotFound`] if there is no complete backup, [`ErrorKind::Corrupt`] if it is damaged,
-/// [`ErrorKind::Invalid`] if `into` is not empty; what a disk says. Then `into` opens as no log,
-/// and says why.
-///
-/// # Crash
-///
-/// `into` opens as no log, and says why; or all is restored.
-pub fn restore(
-    backup: impl AsRef<Path>,
-    into: impl AsRef<Path>,
-    target: impl Fn(&BackupFile) -> PathBuf,
-) -> Result<Plan> {
-    let sink = open_dir_read_only(backup.as_ref())
-        .map_err(|cause| Error::io("the backup cannot be opened", cause).file(backup.as_ref()))?;
-    let disk = directory(into.as_ref(), true)?;
-    let made = |file: &BackupFile| put_back(&target(file));
-    restore_on(&DirectorySink::new(sink), None, &*disk, &made, &|_| {})
-}
-
 /// Restores from the directory `archive`, of backups and archive, to what is wanted: the log into
 /// `into`, each file of an object where `target` says; none: it is not wanted. A file that is there
 /// is not overwritten. See [`restore_to`] for what is there then.
@@ -172,4 +148,4 @@ fn put_back(path: &Path) -> Result<Arc<dyn LogFile>> {
     })
 }
 
-pub use siding_checkpoint::{restore as restore_on, verify_backup};
+pub use siding_checkpoint::verify_backup;

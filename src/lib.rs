@@ -20,7 +20,7 @@ mod ticket;
 mod unit;
 mod update;
 
-pub use backup::{object_file, restore, restore_dir, restore_on, verify_backup};
+pub use backup::{object_file, restore_dir, verify_backup};
 pub use commit::{CommitError, PrepareError};
 pub use cursor::{Backward, Chain, Committed, Effects, Follower, Owned, Records};
 pub use decided::{Decided, Outcome};

@@ -33,8 +33,8 @@ pub use archive::{
     segment_stem, verify_archive,
 };
 pub use backup::{
-    BackupFile, BackupOptions, Copying, DEFAULT_RATE, FileKind, Manifest, ObjectFile, RESTORING,
-    StopUnit, restore, verify_backup,
+    BackupFile, BackupOptions, Copying, DEFAULT_RATE, FileKind, Manifest, ObjectFile, StopUnit,
+    backup_digits, parse_backup_digits, verify_backup,
 };
 pub use engine::{Engine, Positions};
 pub use keypoint::Table;
@@ -44,8 +44,8 @@ pub use open::{Config, ForkConfig, Opened, Progress, ProgressHandler, Report, op
 pub use reader::{ExtentInfo, ReadOnly, Reading, SegmentInfo, SegmentState, Usage};
 pub use redo::{Committed, History};
 pub use restore::{
-    BackupId, Branch, Gap, Given, Histories, LogParts, Part, Piece, Plan, Reachable, Refusal,
-    RestoredLog, Seen, Source, Taken, Target, Targets, UnitName, Wanted, Why, plan,
+    BackupId, Branch, Gap, Given, Histories, LogParts, Part, Piece, Plan, RESTORING, Reachable,
+    Refusal, RestoredLog, Seen, Source, Taken, Target, Targets, UnitName, Wanted, Why, plan,
     plan_before_commit, plan_restore, restore as carry_out, restore_log_to,
 };
 pub use retain::{Pin, PinKind};

@@ -1,6 +1,6 @@
 //! Why log is kept: every pin with its owner, and the trim point, their minimum.
 
-use crate::backup::hex;
+use crate::backup::backup_digits;
 use crate::engine::Engine;
 use crate::live::age_ms;
 use siding_fork::policy::Effect;
@@ -272,7 +272,7 @@ impl Engine {
             });
             Pin {
                 kind: PinKind::Backup,
-                owner: format!("backup {}{left}", hex(held.id)),
+                owner: format!("backup {}{left}", backup_digits(held.id)),
                 unit: None,
                 lsn: held.trim,
                 age_ms: Some(wall_ms.saturating_sub(held.began_ms)),

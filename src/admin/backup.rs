@@ -5,7 +5,10 @@
 
 use crate::Log;
 use crate::inner::Inner;
-use siding_checkpoint::{BackupId, BackupOptions, Copying, DirectorySink, Manifest, Sink};
+use siding_checkpoint::{
+    BackupId, BackupOptions, Copying, DirectorySink, Manifest, Sink, backup_digits,
+    parse_backup_digits,
+};
 use siding_wal::disk::{Backend, open_dir};
 use siding_wal::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -40,22 +43,12 @@ struct Wanted<'a> {
     into: &'a Path,
 }
 
-/// A backup's number from its digits.
-fn id(digits: &str) -> Option<BackupId> {
-    let mut id = [0; 16];
-    let sound = digits.len() == 32 && digits.bytes().all(|it| it.is_ascii_hexdigit());
-    for (byte, pair) in id.iter_mut().zip(digits.as_bytes().chunks(2).filter(|_| sound)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    sound.then_some(id)
-}
-
 impl<'a> Wanted<'a> {
     fn parse(words: &'a str) -> Option<Self> {
         let (rate, rest) = words.trim().split_once(' ')?;
         let (after, into) = rest.trim_start().split_once(' ')?;
         let rate = if rate == "-" { None } else { Some(rate.parse().ok()?) };
-        let after = if after == "-" { None } else { Some(id(after)?) };
+        let after = if after == "-" { None } else { Some(parse_backup_digits(after)?) };
         let into = Path::new(into.trim());
         into.is_absolute().then_some(Self { rate, after, into })
     }
@@ -154,8 +147,7 @@ pub(super) fn status(log: &Inner) -> Option<Vec<(&'static str, String)>> {
     ];
     match &run.result {
         Some(Ok(manifest)) => {
-            let id: String = manifest.id.iter().map(|byte| format!("{byte:02x}")).collect();
-            row.push(("id", id));
+            row.push(("id", backup_digits(manifest.id)));
         }
         Some(Err(error)) => {
             row.push(("kind", format!("{:?}", error.kind())));

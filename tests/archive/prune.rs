@@ -2,8 +2,9 @@
 
 use crate::ship::{Rig, whole};
 use siding::archive::{
-    BackupId, Inventory, Piece, Retention, Seen, Sink, Source, Target, Wanted, plan, prune,
+    BackupId, Inventory, Piece, Retention, Seen, Source, Target, Wanted, plan, prune,
 };
+use siding::sink::Sink;
 use siding::{BackupOptions, Lsn, Result};
 use siding_sim::disk::Crash;
 
@@ -42,13 +43,13 @@ pub(crate) fn what_is_kept_can_be_restored_whenever_the_power_goes() -> Result<(
     let before = rig.archive.crash(Crash::KeepAll);
     for cut in 0.. {
         let disk = before.fork();
-        let sink = siding::archive::DirectorySink::new(std::sync::Arc::new(disk.clone()));
+        let sink = siding::sink::DirectorySink::new(std::sync::Arc::new(disk.clone()));
         disk.cut_at(cut);
         let pruned = prune(&sink, &rule(2, &backups[..1]), u64::MAX, false);
         let over = !disk.is_off();
         for survives in [Crash::DropAll, Crash::KeepAll, Crash::Random(cut)] {
             let disk = disk.crash(survives);
-            let sink = siding::archive::DirectorySink::new(std::sync::Arc::new(disk));
+            let sink = siding::sink::DirectorySink::new(std::sync::Arc::new(disk));
             let seen = seen(&sink)?;
             for id in [backups[0], backups[2], backups[3]] {
                 let wanted = Wanted::from(Target::BackupEnd(Some(id)));

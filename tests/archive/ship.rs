@@ -2,10 +2,11 @@
 
 use crate::support::{StillClock, quiet};
 use siding::archive::{
-    ArchiveOptions, Compression, DirectorySink, Histories, Indexer, Inventory, Piece, Put,
-    SegmentIndex, Sink, Source, Stored, archive_log, gaps_of, read_segment,
+    ArchiveOptions, Compression, Histories, Indexer, Inventory, Piece, SegmentIndex, Source,
+    archive_log, gaps_of, read_segment,
 };
 use siding::disk::{Clock, Disk};
+use siding::sink::{DirectorySink, Put, Sink, Stored};
 use siding::{ErrorKind, Log, Lsn, PinKind, Result};
 use siding_sim::SimDisk;
 use siding_sim::disk::Crash;

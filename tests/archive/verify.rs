@@ -2,8 +2,9 @@
 
 use crate::prune::archived;
 use siding::Result;
-use siding::archive::{DirectorySink, Sink, verify_archive};
+use siding::archive::verify_archive;
 use siding::disk::{AlignedBuf, Disk};
+use siding::sink::{DirectorySink, Sink};
 use siding_sim::disk::Crash;
 use std::sync::Arc;
 

@@ -2,8 +2,9 @@
 
 use crate::support::{open, recover};
 use crate::world::{backed_up, sink};
-use siding::archive::{DirectorySink, Inventory, Sink as _};
+use siding::archive::Inventory;
 use siding::disk::{Disk, MemoryDisk};
+use siding::sink::{DirectorySink, Sink as _};
 use siding::{BackupOptions, ErrorKind, ObjectFile, Result};
 use siding_sim::SimDisk;
 use siding_sim::disk::Crash;
@@ -32,9 +33,9 @@ pub(crate) fn at_each_step() -> Result<Option<String>> {
         crashes.extend((0..4).map(Crash::Random));
         for crash in crashes {
             let left = DirectorySink::new(Arc::new(disk.crash(crash)));
-            let target = |_: &siding::BackupFile| Ok(MemoryDisk::new().create("back").unwrap());
+            let target = |_: &siding::BackupFile| MemoryDisk::new().create("back").unwrap();
             let restored = SimDisk::new(9);
-            let put_back = siding::restore_on(&left, None, &restored, &target, &|_| {});
+            let put_back = crate::world::restore_end(&left, None, &restored, &target);
             match siding::verify_backup(&left, None, &|_| {}) {
                 Ok(_) if put_back.is_err() => return Ok(Some(format!("cut {cut}: {put_back:?}"))),
                 Ok(_) => assert_eq!(recover(&restored)?.in_doubt().len(), 1),
@@ -150,8 +151,8 @@ fn a_power_cut_leaves_a_whole_restore_or_none() -> Result<()> {
         let disk = SimDisk::new(cut);
         disk.cut_at(cut);
         let name = format!("pages-{cut}");
-        let target = |_: &siding::BackupFile| Ok(files.create(&name).unwrap());
-        let done = siding::restore_on(&from, None, &disk, &target, &|_| {}).is_ok();
+        let target = |_: &siding::BackupFile| files.create(&name).unwrap();
+        let done = crate::world::restore_end(&from, None, &disk, &target).is_ok();
         for crash in [Crash::DropAll, Crash::KeepAll, Crash::Random(1), Crash::Random(2)] {
             let left = disk.crash(crash);
             let names = left.list().unwrap();

@@ -52,7 +52,7 @@ fn a_backup_holds_the_log_until_it_is_over() -> Result<()> {
     let manifest = log.backup_to(&sink(&disk), &[], &options)?;
     assert!(ends.lock().unwrap().is_none() && manifest.in_doubt().len() == 2);
     let into = SimDisk::new(9);
-    siding::restore_on(&sink(&disk), None, &into, &|_| panic!("no object"), &|_| {})?;
+    crate::world::restore_end(&sink(&disk), None, &into, &|_| panic!("no object"))?;
     for doubt in recover(&into)?.in_doubt() {
         assert_eq!(doubt.effects()?.owned().count(), 1);
     }
@@ -102,7 +102,7 @@ pub(crate) fn ends_under_it(earlier: bool) -> Result<()> {
     let options = BackupOptions::new().progress(&told);
     log.backup_to(&sink(&backup), &[], &options)?;
     let into = SimDisk::new(9);
-    siding::restore_on(&sink(&backup), None, &into, &|_| panic!("no object"), &|_| {})?;
+    crate::world::restore_end(&sink(&backup), None, &into, &|_| panic!("no object"))?;
     let recovery = recover(&into)?;
     assert_eq!(recovery.in_doubt().len(), 3);
     for doubt in recovery.in_doubt() {

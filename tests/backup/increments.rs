@@ -54,8 +54,8 @@ fn a_chain_of_backups_restores_each_of_its_ends() -> Result<()> {
         assert_eq!(siding::verify_backup(&sink, Some(manifest.id), &|_| {})?, *manifest);
         let into = SimDisk::new(9);
         let name = format!("back-{count}");
-        let target = |_: &siding::BackupFile| Ok(files.create(&name).unwrap());
-        let plan = siding::restore_on(&sink, Some(manifest.id), &into, &target, &|_| {})?;
+        let target = |_: &siding::BackupFile| files.create(&name).unwrap();
+        let plan = crate::world::restore_end(&sink, Some(manifest.id), &into, &target)?;
         assert_eq!((plan.backup, plan.increments.len()), (manifests[0].id, count));
         assert_eq!(plan.target, manifest.end);
         let recovery = recover(&into)?;
@@ -100,7 +100,7 @@ fn a_backup_goes_on_from_its_own_history_alone_and_while_the_log_is_there() -> R
     assert!(error.to_string().contains("another log"), "{error}");
     // Another history of this one: a restore that went on.
     let into = SimDisk::new(9);
-    let early = siding::restore_on(&sink, None, &into, &|_| panic!("no object"), &|_| {})?;
+    let early = crate::world::restore_end(&sink, None, &into, &|_| panic!("no object"))?;
     assert_eq!(early.target, root.end);
     log.write(b"behind the root")?;
     let second = log.backup_to(&sink, &[], &BackupOptions::new())?;

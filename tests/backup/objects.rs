@@ -2,6 +2,8 @@
 
 use crate::support::open;
 use crate::world::sink;
+use siding::RestoreOptions;
+use siding::archive::{Target, Wanted};
 use siding::disk::{Disk, LogFile, MemoryDisk, open_dir};
 use siding::{Backend, BackupOptions, ErrorKind, Log, ObjectFile, Result, object_file};
 use siding_sim::SimDisk;
@@ -34,7 +36,10 @@ fn files_of_any_length_come_back() -> Result<()> {
     assert_eq!(manifest.files.len(), lens.len());
     log.close()?;
     let back = path("back");
-    let plan = siding::restore(path("backup"), path("again"), |file| back.join(&file.name))?;
+    let wanted = Wanted::from(Target::BackupEnd(None));
+    let into = |file: &siding::BackupFile| Some(back.join(&file.name));
+    let options = RestoreOptions::new();
+    let (plan, _) = siding::restore_dir(path("backup"), &wanted, path("again"), into, &options)?;
     assert_eq!(plan.objects.len(), lens.len());
     for len in lens {
         let restored = std::fs::read(back.join(format!("file-{len}"))).unwrap();
@@ -42,9 +47,9 @@ fn files_of_any_length_come_back() -> Result<()> {
     }
     let direct = open_dir(&path("direct"), Backend::Direct, true).unwrap();
     let from = open_dir(&path("backup"), Backend::Buffered, false).unwrap();
-    let target = |file: &siding::BackupFile| Ok(direct.create(&file.name).unwrap());
-    let sink = siding::archive::DirectorySink::new(from);
-    siding::restore_on(&sink, None, &SimDisk::new(9), &target, &|_| {})?;
+    let target = |file: &siding::BackupFile| direct.create(&file.name).unwrap();
+    let sink = siding::sink::DirectorySink::new(from);
+    crate::world::restore_end(&sink, None, &SimDisk::new(9), &target)?;
     for len in lens {
         assert!(std::fs::read(path("direct").join(format!("file-{len}"))).unwrap() == bytes(len));
     }
@@ -123,8 +128,8 @@ pub(crate) fn torn(torn: &[(u64, u32)]) -> Result<(bool, u32)> {
     let disk = Arc::new(MemoryDisk::new());
     let options = BackupOptions::new().check(BLOCK, &check);
     log.backup_to(&sink(&disk), &[object], &options)?;
-    let target = |_: &siding::BackupFile| Ok(files.create("back").unwrap());
-    siding::restore_on(&sink(&disk), None, &SimDisk::new(9), &target, &|_| {})?;
+    let target = |_: &siding::BackupFile| files.create("back").unwrap();
+    crate::world::restore_end(&sink(&disk), None, &SimDisk::new(9), &target)?;
     let mut back = vec![0; content.len()];
     files.open("back").unwrap().read_at(0, &mut back).unwrap();
     Ok((back == content, busy.reads.load(Ordering::Relaxed)))
@@ -186,9 +191,9 @@ fn several_files_are_copied_at_a_time_at_the_rate_asked_for() -> Result<()> {
             at_once.fetch_sub(1, Ordering::Relaxed);
         }
     };
-    let open = |name: &str| -> siding::archive::DirectorySink {
+    let open = |name: &str| -> siding::sink::DirectorySink {
         let disk = open_dir(&path(name), Backend::Buffered, true).unwrap();
-        siding::archive::DirectorySink::new(disk)
+        siding::sink::DirectorySink::new(disk)
     };
     let options = BackupOptions::new().threads(3).full_speed().progress(&progress);
     log.backup_to(&open("fast"), &files, &options)?;

@@ -54,7 +54,7 @@ fn the_log_of_several_backups_is_put_once() -> Result<()> {
     for id in ids {
         siding::verify_backup(&sink(&disk), Some(id), &|_| {})?;
         let into = SimDisk::new(9);
-        siding::restore_on(&sink(&disk), Some(id), &into, &|_| panic!("no object"), &|_| {})?;
+        crate::world::restore_end(&sink(&disk), Some(id), &into, &|_| panic!("no object"))?;
         assert_eq!(crate::support::recover(&into)?.in_doubt().len(), 1);
     }
     doubt.back_out()?;
@@ -84,7 +84,7 @@ fn what_lasts_does_not_lengthen_the_log_of_a_backup() -> Result<()> {
     assert!(segment(manifest.recovery_point) > 7, "{manifest:?}");
     assert_eq!(segment(manifest.floor), segment(manifest.recovery_point), "{manifest:?}");
     let into = SimDisk::new(9);
-    siding::restore_on(&sink(&disk), None, &into, &|_| panic!("no object"), &|_| {})?;
+    crate::world::restore_end(&sink(&disk), None, &into, &|_| panic!("no object"))?;
     let recovery = crate::support::recover(&into)?;
     assert_eq!(recovery.in_doubt()[0].effects()?.owned().count(), 1);
     doubt.back_out()?;
@@ -121,8 +121,8 @@ fn a_manifest_says_where_each_object_starts_and_which_batch_ends_it() -> Result<
     third.done();
     log.write(b"behind it")?;
     let into = SimDisk::new(9);
-    let target = |file: &siding::BackupFile| Ok(files.create(&file.stored).unwrap());
-    siding::restore_on(&sink(&disk), None, &into, &target, &|_| {})?;
+    let target = |file: &siding::BackupFile| files.create(&file.stored).unwrap();
+    crate::world::restore_end(&sink(&disk), None, &into, &target)?;
     let mut scan = siding_wal::read::survey(&into)?.scan()?;
     while let siding_wal::read::Step::Batch(_) = scan.next_batch()? {}
     assert_eq!((scan.position(), scan.digest()), (manifest.end, Some(manifest.end_digest)));

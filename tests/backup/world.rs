@@ -1,12 +1,16 @@
 //! A small database of pages that works while it is backed up, and what a restore must give back.
 
+use crate::support::busy::Busy;
 use crate::support::{open, recover};
-use siding::archive::{DirectorySink, Plan};
+use siding::archive::{BackupId, Plan, Target, Wanted};
 use siding::disk::{Disk, LogFile, MemoryDisk};
-use siding::{BackupOptions, InDoubt, Log, Lsn, Manifest, ObjectFile, Result, Update};
+use siding::sink::{DirectorySink, Sink};
+use siding::{
+    BackupFile, BackupOptions, InDoubt, Log, Lsn, Manifest, ObjectFile, RestoreOptions, Result,
+    Update,
+};
 use siding_sim::{Rng, SimDisk};
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex};
 
 /// Bytes of a page, and how many there are.
@@ -159,42 +163,6 @@ impl World {
     }
 }
 
-/// The embedder's file, changing under the hands of who reads it, page by page.
-#[derive(Clone)]
-struct Busy(Arc<dyn LogFile>, Arc<Mutex<World>>);
-
-impl std::fmt::Debug for Busy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Busy")
-    }
-}
-
-impl LogFile for Busy {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn write_at(&self, offset: u64, bufs: &[&[u8]], durable: bool) -> io::Result<()> {
-        self.0.write_at(offset, bufs, durable)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        for _ in 0..4 {
-            self.1.lock().unwrap().step().map_err(|error| io::Error::other(error.to_string()))?;
-        }
-        let len = buf.len().min(PAGE);
-        self.0.read_at(offset, &mut buf[..len])
-    }
-
-    fn cut(&self, len: u64) -> io::Result<()> {
-        self.0.cut(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-}
-
 /// What was backed up, and into what.
 pub(crate) type BackedUp = (Arc<Mutex<World>>, Arc<MemoryDisk>, Manifest);
 
@@ -211,7 +179,9 @@ pub(crate) fn backed_up(seed: u64) -> Result<BackedUp> {
     for _ in 0..60 {
         world.lock().unwrap().step()?;
     }
-    let file = Busy(files.open("pages").unwrap(), Arc::clone(&world));
+    let stepped = Arc::clone(&world);
+    let step = move || stepped.lock().unwrap().step();
+    let file = Busy { file: files.open("pages").unwrap(), step: Arc::new(step) };
     let object = ObjectFile { object: 7, name: "pages".into(), file: Arc::new(file) };
     let disk = Arc::new(MemoryDisk::new());
     let told = |_: &siding::Copying<'_>| {
@@ -231,8 +201,8 @@ pub(crate) fn backed_up(seed: u64) -> Result<BackedUp> {
 /// Puts the newest backup of a sink back; the pages as they are then, and the plan.
 pub(crate) fn restored(from: &DirectorySink, disk: &SimDisk) -> Result<(Pages, Plan)> {
     let files = MemoryDisk::new();
-    let target = |_: &siding::BackupFile| Ok(files.create("pages").unwrap());
-    let plan = siding::restore_on(from, None, disk, &target, &|_| {})?;
+    let target = |_: &BackupFile| files.create("pages").unwrap();
+    let plan = restore_end(from, None, disk, &target)?;
     let file = files.open("pages").unwrap();
     let mut pages = Pages::new();
     for page in 0..PAGES {
@@ -242,6 +212,21 @@ pub(crate) fn restored(from: &DirectorySink, disk: &SimDisk) -> Result<(Pages, P
     }
     assert_eq!(file.len().unwrap(), PAGE as u64 * PAGES);
     Ok((pages, plan))
+}
+
+/// A backup is put back to its end, that with this number or the newest.
+pub(crate) fn restore_end(
+    from: &dyn Sink,
+    id: Option<BackupId>,
+    disk: &SimDisk,
+    target: &dyn Fn(&BackupFile) -> Arc<dyn LogFile>,
+) -> Result<Plan> {
+    let wanted = Wanted { backup: id, ..Wanted::from(Target::BackupEnd(id)) };
+    let plan = siding::plan_restore(from, &wanted)?;
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let target = |file: &BackupFile| Ok(Some(target(file)));
+    siding::restore_to(from, &plan, &disk, &target, &RestoreOptions::new())?;
+    Ok(plan)
 }
 
 /// Restores, and compares with what was acknowledged by the end of the backup.

@@ -2,52 +2,16 @@
 
 use crate::archive::Archive;
 use crate::oracle::{Doubts, Pages, change, oracle};
-use crate::world::{File, PAGE, World, options};
-use siding::disk::{Disk, LogFile, MemoryDisk};
+use crate::support::busy::Busy;
+use crate::world::{File, World, options};
+use siding::disk::{Disk, MemoryDisk};
 use siding::sink::{DirectorySink, Sink as _, read_whole};
 use siding::{
     BackupOptions, FileKind, Given, Kind, LogParts, Lsn, Manifest, ObjectFile, Recovery, Result,
     Taken,
 };
 use siding_sim::SimDisk;
-use std::io;
 use std::sync::{Arc, Mutex};
-
-/// The embedder's file, changing under the hands of who reads it, page by page.
-#[derive(Clone)]
-struct Busy(Arc<dyn LogFile>, Arc<Mutex<World>>);
-
-impl std::fmt::Debug for Busy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Busy")
-    }
-}
-
-impl LogFile for Busy {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn write_at(&self, offset: u64, bufs: &[&[u8]], durable: bool) -> io::Result<()> {
-        self.0.write_at(offset, bufs, durable)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        for _ in 0..4 {
-            self.1.lock().unwrap().step().map_err(|error| io::Error::other(error.to_string()))?;
-        }
-        let len = buf.len().min(PAGE);
-        self.0.read_at(offset, &mut buf[..len])
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn cut(&self, len: u64) -> io::Result<()> {
-        self.0.cut(len)
-    }
-}
 
 /// A backup, in a sink of its own or in one that holds more.
 #[derive(Clone)]
@@ -65,7 +29,9 @@ pub(crate) fn back_up(world: World) -> Result<(World, Backup)> {
 pub(crate) fn back_up_to(world: World, sink: DirectorySink) -> Result<(World, Backup)> {
     let (log, file) = (world.log.clone(), world.file.0.clone());
     let world = Arc::new(Mutex::new(world));
-    let busy = Arc::new(Busy(file, Arc::clone(&world)));
+    let stepped = Arc::clone(&world);
+    let step = move || stepped.lock().unwrap().step();
+    let busy = Arc::new(Busy { file, step: Arc::new(step) });
     let object = ObjectFile { object: 7, name: "pages".into(), file: busy.clone() };
     let manifest = log.backup_to(&sink, &[object], &BackupOptions::new().full_speed())?;
     drop((log, busy));

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file takes what it needs")]
 
+pub(crate) mod busy;
+
 use siding::disk::Clock;
 use siding::{Log, Options, Recovery, Result};
 use siding_sim::SimDisk;

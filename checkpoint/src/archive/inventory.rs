@@ -2,7 +2,7 @@
 
 use super::index::{Compression, SegmentIndex};
 use super::names::{Name, extent_name, name_of};
-use crate::backup::Manifest;
+use crate::backup::{Manifest, backup_digits};
 use crate::sink::{Sink, read_whole};
 use siding_wal::format::LogId;
 use siding_wal::{Error, ErrorKind, Result};
@@ -188,7 +188,7 @@ pub fn read_index(sink: &dyn Sink, stem: &str) -> Result<SegmentIndex> {
 pub(crate) fn read_manifest(sink: &dyn Sink, name: &str) -> Result<Manifest> {
     let bytes = read(sink, name, MAX_MANIFEST)?;
     let manifest = Manifest::decode(&bytes).map_err(|error| error.file(name))?;
-    let id: String = manifest.id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = backup_digits(manifest.id);
     if name.get(7..39) != Some(&id) {
         return Err(Error::new(ErrorKind::Corrupt, "the manifest is that of another backup")
             .file(name)

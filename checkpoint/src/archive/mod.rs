@@ -30,5 +30,6 @@ pub use run::ArchiveStatus;
 pub(crate) use run::Archiving;
 pub use scan::{Indexer, Summing};
 pub use ship::{ArchiveOptions, Job, Local, Shipped, Shipping, Standing, gaps_of};
+pub(crate) use verify::verify_segment;
 pub use verify::{ArchiveReport, verify_archive};
 pub use work::archive_log;

@@ -110,16 +110,19 @@ fn reach(seen: &Seen, report: &mut ArchiveReport) {
     }
 }
 
-fn verify_segment(sink: &dyn Sink, index: &SegmentIndex) -> Result<()> {
+/// Verifies a segment, and that its index says what is in it.
+pub(crate) fn verify_segment(sink: &dyn Sink, index: &SegmentIndex) -> Result<()> {
     let told = index.joints.iter().map(|it| it.end).collect();
     let mut indexer = Indexer::new(Some(index.log_id), told);
-    read_segment(sink, index, &mut |block| indexer.feed(block))?;
+    let name = index.segment_name();
+    read_segment(sink, index, &mut |block| indexer.feed(block).map_err(|it| it.file(&name)))?;
     let read = indexer.finish(index.sealed)?;
     let (stored, compression) = (index.stored.clone(), index.compression);
     if (SegmentIndex { stored, compression, ..read }) == *index {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Corrupt, "the index does not say what the segment holds")
+        .file(index.index_name())
         .advise("ship the segment again, or use another copy of the archive"))
 }
 

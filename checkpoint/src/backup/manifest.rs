@@ -2,7 +2,7 @@
 //!
 //! It is written last, under its name in one step: a backup without it does not exist.
 
-use super::{hex, unwritten};
+use super::{backup_digits, unwritten};
 use crate::archive::read_manifest;
 use crate::fields::{In, Out};
 use crate::restore::BackupId;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// The name of a backup's manifest in a sink.
 fn manifest_name(id: BackupId) -> String {
-    format!("backup-{}.manifest", hex(id))
+    format!("backup-{}.manifest", backup_digits(id))
 }
 
 /// Bytes that one checksum of a file covers.
@@ -281,7 +281,7 @@ impl Manifest {
         let name = manifest_name(id);
         match sink.open(&name) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                let what = format!("there is no complete backup {}", hex(id));
+                let what = format!("there is no complete backup {}", backup_digits(id));
                 Err(Error::new(ErrorKind::NotFound, what)
                     .file(Path::new(&sink.place()).join(name))
                     .advise("a backup that was broken off has no manifest, and restores nothing"))

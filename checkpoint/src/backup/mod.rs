@@ -19,13 +19,10 @@ mod hold;
 mod log;
 mod manifest;
 mod options;
-mod restore;
 mod verify;
 
 pub use manifest::{BackupFile, FileKind, Manifest, StopUnit};
 pub use options::{BackupOptions, DEFAULT_RATE};
-pub(crate) use restore::unfinished;
-pub use restore::{RESTORING, restore};
 pub(crate) use verify::blocks;
 pub use verify::verify_backup;
 pub(crate) use verify::verify_files;
@@ -40,9 +37,17 @@ use siding_wal::format::{ControlSlot, SegmentEntry, UnitEntry, UnitState};
 use siding_wal::{Error, ErrorKind, Lsn, Result, seeded};
 use std::sync::Arc;
 
-/// A backup's number as it stands in names.
-pub(crate) fn hex(id: BackupId) -> String {
+/// A backup's number as it stands in names and as people see it: 32 hexadecimal digits.
+#[must_use]
+pub fn backup_digits(id: BackupId) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A backup's number from all its digits; none if these are not they.
+#[must_use]
+pub fn parse_backup_digits(digits: &str) -> Option<BackupId> {
+    let sound = digits.len() == 32 && digits.bytes().all(|it| it.is_ascii_hexdigit());
+    sound.then(|| u128::from_str_radix(digits, 16).ok()).flatten().map(u128::to_be_bytes)
 }
 
 /// A file of the embedder's that a backup copies.
@@ -157,9 +162,12 @@ impl Engine {
     /// Whether this log is the same history, and kept from the parent's end on.
     fn goes_on_from(&self, parent: &Manifest) -> Result<()> {
         let refused = |kind, what: &str| {
-            Error::new(kind, format!("a backup cannot go on from {}: {what}", hex(parent.id)))
-                .at(parent.end)
-                .advise("take a whole backup")
+            Error::new(
+                kind,
+                format!("a backup cannot go on from {}: {what}", backup_digits(parent.id)),
+            )
+            .at(parent.end)
+            .advise("take a whole backup")
         };
         if parent.log_id != self.stream().settings().log_id {
             return Err(refused(ErrorKind::Invalid, "it is of another log"));
@@ -204,7 +212,7 @@ impl Engine {
             copier.file(Source {
                 kind: FileKind::Extents,
                 name,
-                stored: format!("backup-{}-{name}", hex(id)),
+                stored: format!("backup-{}-{name}", backup_digits(id)),
                 file: &*file,
                 len: *len,
             })
@@ -251,7 +259,7 @@ fn copy_objects(
         copier.file(Source {
             kind: FileKind::Object(object.object),
             name: &object.name,
-            stored: format!("backup-{}-object-{:05}-{index}", hex(id), object.object),
+            stored: format!("backup-{}-object-{:05}-{index}", backup_digits(id), object.object),
             file: &*object.file,
             len: object.file.len().map_err(|cause| unread(&object.name, cause))?,
         })

@@ -6,7 +6,7 @@
 
 use super::Copying;
 use super::manifest::{BLOCK, BackupFile, Manifest};
-use crate::archive::{Compression, Indexer, Inventory, SegmentIndex, Sums};
+use crate::archive::{Inventory, Sums, verify_segment};
 use crate::restore::{BackupId, Plan, Target, Wanted, plan};
 use crate::sink::Sink;
 use siding_wal::format::wide;
@@ -14,7 +14,7 @@ use siding_wal::{Error, ErrorKind, Result};
 use std::io;
 
 /// All that a sink has to restore from, and the backup that is meant, the newest if none is named.
-pub(super) fn find(sink: &dyn Sink, id: Option<BackupId>) -> Result<(Manifest, Plan)> {
+fn find(sink: &dyn Sink, id: Option<BackupId>) -> Result<(Manifest, Plan)> {
     let found = Inventory::of(sink)?;
     let manifest = match id {
         Some(id) => Manifest::read(sink, id)?,
@@ -106,7 +106,10 @@ pub fn verify_backup(
         files(sink, manifest, told)?;
     }
     for part in &plan.log {
-        segment(sink, &part.piece.index, told)?;
+        let index = &part.piece.index;
+        verify_segment(sink, index)?;
+        let (name, len) = (index.segment_name(), index.plain.len);
+        told(&Copying { name: &name, done: len, len });
     }
     Ok(manifest)
 }
@@ -122,24 +125,4 @@ fn files(sink: &dyn Sink, manifest: &Manifest, told: &dyn Fn(&Copying<'_>)) -> R
 /// Reads the objects and extents of a backup, and compares their checksums.
 pub(crate) fn verify_files(sink: &dyn Sink, manifest: &Manifest) -> Result<()> {
     files(sink, manifest, &|_| {})
-}
-
-/// Verifies a piece of log, and that its index says what is in it.
-fn segment(sink: &dyn Sink, index: &SegmentIndex, told: &dyn Fn(&Copying<'_>)) -> Result<()> {
-    let name = index.segment_name();
-    let ends = index.joints.iter().map(|joint| joint.end).collect();
-    let mut indexer = Indexer::new(Some(index.log_id), ends);
-    let plain = index.compression == Compression::None;
-    blocks(sink, &name, (&name, &index.stored), told, &mut |_, block| {
-        if plain { indexer.feed(block).map_err(|error| error.file(&name)) } else { Ok(()) }
-    })?;
-    if plain && indexer.finish(index.sealed)? != *index {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            "the index does not say what the segment holds",
-        )
-        .file(index.index_name())
-        .advise("ship the segment again, or use another copy of the archive"));
-    }
-    Ok(())
 }

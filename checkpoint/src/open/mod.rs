@@ -21,8 +21,8 @@ mod create;
 pub(crate) mod note;
 mod place;
 
-use crate::backup::unfinished;
 use crate::restore::note as restored;
+use crate::restore::unfinished;
 use crate::undo::UndoHandler;
 use siding_fork::DEFAULT_PACE;
 use siding_fork::policy;

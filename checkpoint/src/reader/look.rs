@@ -6,9 +6,9 @@
 //! held against checksums that know its position; but it looks like damage. What looks so is
 //! looked at again, and counts only if it stays.
 
-use crate::backup::unfinished;
 use crate::open::analysis::{Analysis, base};
 use crate::restore::note;
+use crate::restore::unfinished;
 use siding_wal::disk::{Disk, Owner};
 use siding_wal::read::{ControlState, Row, Step, Survey, Verdict, control_state, row, survey};
 use siding_wal::{Error, ErrorKind, Lsn, Result};

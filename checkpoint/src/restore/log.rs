@@ -12,8 +12,9 @@
 //! incarnation above all that were seen. Where the files come from is the caller's business.
 
 use super::cut::{self, Kept, Uncut};
+use super::mark::{RESTORING, mark, unmark};
 use super::note;
-use crate::backup::{Copying, Manifest, RESTORING};
+use crate::backup::{Copying, Manifest};
 use siding_wal::disk::{ALIGNMENT, AlignedBuf, Disk, LogFile};
 use siding_wal::format::{
     ControlSlot, HEADER_LEN, RestoredNote, SegmentHeader, parse_extent_name, parse_segment_name,
@@ -172,27 +173,6 @@ pub fn restore_log_to(
     }
     let (end, recovery_point) = (place.end(), manifest.recovery_point);
     Ok(RestoredLog { to, end, segments: count, recovery_point })
-}
-
-/// Marks a directory as one into which is restored, durably.
-fn mark(disk: &dyn Disk) -> io::Result<()> {
-    if seeded!(RestoreUnmarked) {
-        return Ok(());
-    }
-    match disk.create(RESTORING) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(RESTORING)?,
-        other => other?,
-    }
-    .sync()?;
-    disk.sync_dir()
-}
-
-fn unmark(disk: &dyn Disk) -> io::Result<()> {
-    if seeded!(RestoreUnmarked) {
-        return disk.sync_dir();
-    }
-    disk.remove(RESTORING)?;
-    disk.sync_dir()
 }
 
 /// What a restore that was broken off has left.

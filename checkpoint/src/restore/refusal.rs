@@ -1,6 +1,7 @@
 //! Why there is no plan, and what could be had instead. Pure.
 
 use super::history::Gap;
+use crate::backup::backup_digits;
 use siding_wal::{Error, ErrorKind, Lsn};
 use std::fmt;
 
@@ -69,20 +70,24 @@ pub struct Refusal {
     pub others: Vec<Reachable>,
 }
 
-fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoBackup => write!(f, "there is no complete backup"),
             Self::SeveralLogs(count) => write!(f, "there are backups of {count} logs"),
-            Self::NoSuchBackup(id) => write!(f, "there is no complete backup {}", hex(id)),
-            Self::NoParent(id) => {
-                write!(f, "the backup rests on the backup {}, which is not there", hex(id))
+            Self::NoSuchBackup(id) => {
+                write!(f, "there is no complete backup {}", backup_digits(*id))
             }
-            Self::NoLog(id) => write!(f, "the log of the backup {} is not there whole", hex(id)),
+            Self::NoParent(id) => {
+                write!(
+                    f,
+                    "the backup rests on the backup {}, which is not there",
+                    backup_digits(*id)
+                )
+            }
+            Self::NoLog(id) => {
+                write!(f, "the log of the backup {} is not there whole", backup_digits(*id))
+            }
             Self::NoIncarnation(number) => {
                 write!(f, "no backup and no log behind one is of incarnation {number}")
             }

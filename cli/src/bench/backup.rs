@@ -1,11 +1,12 @@
 //! What a backup costs those who commit meanwhile, and what it takes itself.
 
 use super::{Effort, Measured, median, rate, timed};
-use siding::archive::DirectorySink;
+use siding::archive::{Target, Wanted};
 use siding::disk::{AlignedBuf, Disk, open_dir};
+use siding::sink::DirectorySink;
 use siding::{
-    Backend, BackupOptions, Discipline, Error, Log, Lsn, ObjectFile, Options, Recovery, Result,
-    object_file,
+    Backend, BackupOptions, Discipline, Error, Log, Lsn, ObjectFile, Options, Recovery,
+    RestoreOptions, Result, object_file,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,7 +188,8 @@ pub(super) fn forward(effort: &Effort, discipline: Discipline) -> Result<Measure
         log.backup_to(&sink(&backup)?, &[], &BackupOptions::new().full_speed())?;
         log.abandon();
     }
-    siding::restore(&backup, &again, |file| PathBuf::from(&file.name))?;
+    let wanted = Wanted::from(Target::BackupEnd(None));
+    siding::restore_dir(&backup, &wanted, &again, |_| None, &RestoreOptions::new())?;
     removed(&backup)?;
     let (mut values, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds.min(5) {

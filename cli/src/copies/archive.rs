@@ -7,10 +7,11 @@ use crate::{owner, text};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use siding::archive::{
-    ArchiveOptions, BackupId, Compression, DirectorySink, Histories, Inventory, LabelAt, Piece,
-    Retention, SegmentIndex, Source, archive_log, gaps_of, prune,
+    ArchiveOptions, BackupId, Compression, Histories, Inventory, LabelAt, Piece, Retention,
+    SegmentIndex, Source, archive_log, gaps_of, prune,
 };
 use siding::disk::{Clock as _, SystemClock};
+use siding::sink::DirectorySink;
 use siding::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 

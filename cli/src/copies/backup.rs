@@ -6,7 +6,8 @@ use crate::out::{Out, note};
 use crate::owner;
 use crate::place::{Place, is_owned, no_door};
 use clap::Args;
-use siding::archive::{BackupId, Inventory, Sink};
+use siding::archive::{BackupId, Inventory};
+use siding::sink::Sink;
 use siding::{
     BackupOptions, Copying, Error, ErrorKind, Manifest, ObjectFile, ReadOnly, Result, object_file,
 };

@@ -9,8 +9,9 @@ pub(crate) mod verify_backup;
 use crate::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use siding::archive::{BackupId, DirectorySink, Sink};
+use siding::archive::{BackupId, Reachable, parse_backup_digits};
 use siding::disk::{Disk, open_dir, open_dir_read_only};
+use siding::sink::{DirectorySink, Sink};
 use siding::{Backend, Copying, Error, ErrorKind, FileKind, Lsn, Manifest, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,12 +51,8 @@ fn stays_a_directory(place: &Path) -> Result<()> {
 
 /// A backup's number as somebody typed it: all 32 digits.
 pub(crate) fn parse_id(digits: &str) -> std::result::Result<BackupId, String> {
-    let wrong = || "a backup's number has 32 hexadecimal digits".to_owned();
-    let number = u128::from_str_radix(digits, 16).map_err(|_| wrong())?;
-    if digits.len() != 32 || digits.starts_with('+') {
-        return Err(wrong());
-    }
-    Ok(number.to_be_bytes())
+    let wrong = "a backup's number has 32 hexadecimal digits";
+    parse_backup_digits(digits).ok_or_else(|| wrong.to_owned())
 }
 
 /// What is copied, for people and for programs.
@@ -120,6 +117,17 @@ pub(crate) fn manifest_lines(manifest: &Manifest) -> Vec<String> {
     lines
 }
 
+/// What can be restored, for programs.
+pub(crate) fn reachable(it: &Reachable) -> Value {
+    json!({
+        "from": it.from.get(),
+        "to": it.to.get(),
+        "from_ms": it.times_ms.map(|times| times.0),
+        "to_ms": it.times_ms.map(|times| times.1),
+        "incarnation": it.incarnation,
+    })
+}
+
 /// A bar over all the files that are copied.
 pub(crate) struct Bar {
     bar: ProgressBar,
@@ -153,6 +161,12 @@ impl Bar {
     pub(crate) fn so_far(&self, done: u64, len: u64) {
         self.bar.set_length(len);
         self.bar.set_position(done.min(len));
+    }
+
+    /// Something of which nobody knows how much there is: its name.
+    pub(crate) fn at(&self, name: &str) {
+        self.bar.set_message(name.to_owned());
+        self.bar.tick();
     }
 
     pub(crate) fn gone(&self) {

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &RepairArgs) -> Result<bool> {
         .map(|dir| if args.apply { directory(dir) } else { read_only(dir) })
         .transpose()?;
     let sink = args.from.as_deref().map(look_into).transpose()?;
-    let sink = sink.as_ref().map(|sink| sink as &dyn siding::archive::Sink);
+    let sink = sink.as_ref().map(|sink| sink as &dyn siding::sink::Sink);
     with_copies(sink, |copies| {
         let bar = Bar::new(args.place.json);
         let found = diagnose(&disk, secondary.as_ref(), &clock, copies, &|at| {

@@ -5,8 +5,9 @@ use crate::out::{Out, failed_but_read};
 use crate::text;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use siding::archive::{BackupId, Plan, Reachable, Sink, Source, Target, Wanted};
+use siding::archive::{BackupId, Plan, Source, Target, Wanted};
 use siding::disk::{Disk, LogFile};
+use siding::sink::Sink;
 use siding::{BackupFile, Copying, Error, ErrorKind, Lsn, Outcome, Record, Result};
 use siding::{InDoubtPolicy, RestoreOptions, Restored, UnitName};
 use siding::{plan_before_commit, plan_restore, restore_object, restore_to};
@@ -289,16 +290,6 @@ fn show(out: &mut Out, plan: &Plan) {
     }
 }
 
-fn reachable(it: &Reachable) -> Value {
-    json!({
-        "from": it.from.get(),
-        "to": it.to.get(),
-        "from_ms": it.times_ms.map(|times| times.0),
-        "to_ms": it.times_ms.map(|times| times.1),
-        "incarnation": it.incarnation,
-    })
-}
-
 fn plan_object(plan: &Plan) -> Value {
     let part = |part: &siding::archive::Part| {
         json!({
@@ -330,7 +321,7 @@ fn plan_object(plan: &Plan) -> Value {
         "mark_ms": plan.mark.map(|mark| mark.time_ms),
         "in_doubt": plan.in_doubt.iter().map(doubt).collect::<Vec<_>>(),
         "incarnation": plan.incarnation,
-        "reachable": reachable(&plan.reachable),
+        "reachable": super::reachable(&plan.reachable),
         "unreachable": plan.unreachable.iter().map(|gap| gap.to_string()).collect::<Vec<_>>(),
     })
 }

@@ -2,8 +2,9 @@
 
 use crate::support::{contents, flip, made, options, siding, verb};
 use serde_json::json;
-use siding::archive::{ArchiveOptions, DirectorySink};
+use siding::archive::ArchiveOptions;
 use siding::disk::open_dir;
+use siding::sink::DirectorySink;
 use siding::{Backend, Log, Result, object_file};
 use std::fs;
 use std::path::Path;

@@ -6,8 +6,9 @@
 use crate::db::{Shared, log_dir};
 use crate::snapshot;
 use crate::{Db, Error, Result};
-use siding::archive::{Plan, Sink};
+use siding::archive::Plan;
 use siding::disk::{Disk, LogFile, open_dir};
+use siding::sink::Sink;
 use siding::{Backend, BackupFile, BackupOptions, Manifest, ObjectFile};
 use siding::{RestoreOptions, Restored, object_file, restore_to};
 use std::path::Path;

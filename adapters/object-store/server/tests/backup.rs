@@ -4,11 +4,12 @@
 
 mod support;
 
+use siding::archive::{Target, Wanted};
 use siding::disk::open_dir;
 use siding::sink::Sink;
 use siding::{
-    Backend, BackupFile, BackupOptions, ErrorKind, Log, Manifest, Options, object_file, restore_on,
-    verify_backup,
+    Backend, BackupFile, BackupOptions, ErrorKind, Log, Manifest, Options, RestoreOptions,
+    object_file, plan_restore, restore_to, verify_backup,
 };
 use siding_object_store_server::Fault;
 use std::path::{Path, PathBuf};
@@ -76,8 +77,9 @@ impl World {
 fn put_back(sink: &dyn Sink, into: &Path) -> (Vec<u64>, Vec<Vec<u8>>, Vec<u8>) {
     let disk = open_dir(&into.join("log"), Backend::Buffered, true).unwrap();
     let files = open_dir(&into.join("files"), Backend::Buffered, true).unwrap();
-    let target = |file: &BackupFile| Ok(files.create(&file.name).unwrap());
-    restore_on(sink, None, &*disk, &target, &|_| {}).unwrap();
+    let target = |file: &BackupFile| Ok(Some(files.create(&file.name).unwrap()));
+    let plan = plan_restore(sink, &Wanted::from(Target::BackupEnd(None))).unwrap();
+    restore_to(sink, &plan, &disk, &target, &RestoreOptions::new()).unwrap();
     drop(disk);
     let recovery = options().open(into.join("log")).unwrap();
     let mut numbers = Vec::new();
