@@ -215,8 +215,14 @@ fn what_is_damaged_is_named_and_restores_nothing() -> Result<()> {
             }
             put_whole(&backup.sink, name, &bytes).unwrap();
             let disk = SimDisk::new(1);
-            let error = carried_out(&backup.sink, &plan, &disk, &RestoreOptions::new());
-            let error = error.err().unwrap_or_else(|| panic!("{name}, round {round}"));
+            let done = carried_out(&backup.sink, &plan, &disk, &RestoreOptions::new());
+            let Some(error) = done.err() else {
+                // Not every bit of a frame is in what comes out of it, and that is right here.
+                assert!(name.ends_with(".zst"), "{name}, round {round}");
+                let seen = siding::archive::verify_archive(&backup.sink, &|_| {})?;
+                assert!(seen.findings.iter().any(|it| it.0 == *name), "{name}: {seen:?}");
+                continue;
+            };
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             assert!(error.to_string().contains(name.as_str()), "{name}: {error}");
             let refused = recover(&disk).unwrap_err();
